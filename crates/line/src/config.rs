@@ -1,0 +1,63 @@
+//! What an operator may set about the line.
+
+use bowline_types::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Bounds on batches, pages and queues.
+    pub limits: Limits,
+    /// When commitments are made without being asked for.
+    pub commitments: CommitmentPolicy,
+    /// Milliseconds between two looks at the store by whoever waits for it to grow, in case a wake-up is lost.
+    pub poll_ms: u64,
+    /// Seconds after which a cached agent key is read again.
+    pub agent_key_ttl_secs: u64,
+    /// Agent keys kept in memory.
+    pub agent_keys_cached_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            commitments: CommitmentPolicy::default(),
+            poll_ms: 1_000,
+            agent_key_ttl_secs: 60,
+            agent_keys_cached_max: 4_096,
+        }
+    }
+}
+
+/// Whether the node commits streams by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoCommit {
+    /// Never: clients post their commitments.
+    #[default]
+    Off,
+    /// Every stream in which no client has posted a commitment.
+    Unclaimed,
+    /// Every stream, also those whose clients post their own.
+    All,
+}
+
+/// When a commitment is made without being asked for: at a count or an age, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommitmentPolicy {
+    /// Which streams.
+    pub auto: AutoCommit,
+    /// Uncommitted events that make a commitment due.
+    pub events: u64,
+    /// Seconds that the oldest uncommitted event may wait before one is due.
+    pub age_secs: u64,
+}
+
+impl Default for CommitmentPolicy {
+    fn default() -> Self {
+        Self { auto: AutoCommit::Off, events: 10_000, age_secs: 60 }
+    }
+}

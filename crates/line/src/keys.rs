@@ -1,0 +1,147 @@
+//! The agents' keys, cached: a key is looked up by tenant, agent and key id, and judged at the current moment.
+//!
+//! A key that signs often is kept prepared (its table costs about 30 KiB), the others bare. What is not
+//! found is not cached: an agent may send its events right after its key was registered.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bowline_store::{AgentKeyRecord, AgentKeyStatus, LineStore, StoreError};
+use bowline_types::{AgentId, TenantId, Timestamp};
+use bowline_ves::{AgentPublicKey, PreparedKey, Signature, VerifyKey};
+use metrics::{counter, gauge};
+
+use crate::metrics::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES};
+
+/// Verifications by one key after which it is prepared; preparing costs about as much as four of them.
+const PREPARE_AFTER_USES: u32 = 8;
+
+/// Prepared keys at most: 512 tables are 15 MiB.
+const PREPARED_MAX: u32 = 512;
+
+/// Which key: the tenant's agent's number.
+pub(crate) type KeyName = (TenantId, AgentId, u32);
+
+/// A registered key, ready to verify.
+#[derive(Debug)]
+pub(crate) struct RingKey {
+    record: AgentKeyRecord,
+    public_key: AgentPublicKey,
+    prepared: OnceLock<PreparedKey>,
+    uses: AtomicU32,
+    loaded_at: Instant,
+    prepared_count: Arc<AtomicU32>,
+}
+
+impl RingKey {
+    /// Why the key must not be used at that moment; none if it may.
+    pub(crate) fn objection(&self, now: Timestamp) -> Option<String> {
+        let (agent, id) = (self.record.agent_id, self.record.key_id);
+        match self.record.status {
+            AgentKeyStatus::Revoked => return Some(format!("key {id} of agent {agent} is revoked")),
+            AgentKeyStatus::Expired => return Some(format!("key {id} of agent {agent} is expired")),
+            AgentKeyStatus::Active => {}
+        }
+        if self.record.valid_from.is_some_and(|from| now < from) {
+            return Some(format!("key {id} of agent {agent} is not valid yet"));
+        }
+        if self.record.valid_to.is_some_and(|to| now > to) {
+            return Some(format!("key {id} of agent {agent} is not valid any more"));
+        }
+        None
+    }
+}
+
+impl VerifyKey for RingKey {
+    fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+        if let Some(prepared) = self.prepared.get() {
+            return prepared.verify(message, signature);
+        }
+        let uses = self.uses.fetch_add(1, Ordering::Relaxed);
+        if uses == PREPARE_AFTER_USES && self.prepared_count.fetch_add(1, Ordering::Relaxed) < PREPARED_MAX {
+            return self
+                .prepared
+                .get_or_init(|| PreparedKey::new(self.public_key.clone()))
+                .verify(message, signature);
+        }
+        self.public_key.verify(message, signature)
+    }
+}
+
+impl Drop for RingKey {
+    fn drop(&mut self) {
+        if self.prepared.get().is_some() {
+            self.prepared_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The cache of agent keys; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KeyRing {
+    store: Arc<dyn LineStore>,
+    keys: Arc<Mutex<std::collections::HashMap<KeyName, Arc<RingKey>>>>,
+    prepared_count: Arc<AtomicU32>,
+    ttl: Duration,
+    entries_max: usize,
+}
+
+impl KeyRing {
+    pub(crate) fn new(store: Arc<dyn LineStore>, ttl: Duration, entries_max: usize) -> Self {
+        Self { store, keys: Arc::default(), prepared_count: Arc::default(), ttl, entries_max }
+    }
+
+    /// The key of that name; none if nobody registered it.
+    pub(crate) async fn find(&self, name: KeyName) -> Result<Option<Arc<RingKey>>, StoreError> {
+        if let Some(key) = self.cached(name) {
+            counter!(CACHE_HITS, "cache" => "agent_keys").increment(1);
+            return Ok(Some(key));
+        }
+        counter!(CACHE_MISSES, "cache" => "agent_keys").increment(1);
+        let Some(record) = self.store.agent_key(name.0, name.1, name.2).await? else { return Ok(None) };
+        let public_key = AgentPublicKey::from_bytes(&record.public_key).map_err(|e| {
+            StoreError::Internal(format!("the stored key {} of agent {}: {e}", name.2, name.1))
+        })?;
+        let key = Arc::new(RingKey {
+            record,
+            public_key,
+            prepared: OnceLock::new(),
+            uses: AtomicU32::new(0),
+            loaded_at: Instant::now(),
+            prepared_count: Arc::clone(&self.prepared_count),
+        });
+        self.remember(name, &key);
+        Ok(Some(key))
+    }
+
+    /// Forgets a key, so that the next look-up asks the store.
+    pub fn forget(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) {
+        self.lock().remove(&(tenant_id, agent_id, key_id));
+    }
+
+    fn cached(&self, name: KeyName) -> Option<Arc<RingKey>> {
+        let key = self.lock().get(&name).cloned()?;
+        (key.loaded_at.elapsed() < self.ttl).then_some(key)
+    }
+
+    fn remember(&self, name: KeyName, key: &Arc<RingKey>) {
+        let mut keys = self.lock();
+        if keys.len() >= self.entries_max {
+            let ttl = self.ttl;
+            keys.retain(|_, key| key.loaded_at.elapsed() < ttl);
+            // All are fresh: any one gives way. A wrong choice costs one look-up.
+            if keys.len() >= self.entries_max
+                && let Some(victim) = keys.keys().next().copied()
+            {
+                keys.remove(&victim);
+            }
+        }
+        keys.insert(name, Arc::clone(key));
+        gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(keys.len() as f64);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<KeyName, Arc<RingKey>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

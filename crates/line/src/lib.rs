@@ -1,0 +1,27 @@
+//! The line: takes verified events in, orders and persists them, lets others follow, commits and proves.
+//!
+//! Everything that happens goes through [`Handle`]: [`Verifier`] checks what agents sent, [`Appender`] orders
+//! it, [`LineReader`] reads and follows it, [`Commitments`] seals and proves it. A subsystem that reacts to
+//! events implements [`Follower`]. This crate knows no HTTP and no SQL, and only it assigns sequence numbers.
+
+mod appender;
+mod commitments;
+mod committer;
+mod config;
+mod error;
+mod follower;
+mod keys;
+mod metrics;
+mod reader;
+mod service;
+mod verifier;
+
+pub use appender::{AppendError, Appender};
+pub use commitments::{CommitError, CommitRange, Commitments, ProofAnswer, ProveError};
+pub use config::{AutoCommit, CommitmentPolicy, Config};
+pub use error::Error;
+pub use follower::{FollowError, Follower, FollowerService};
+pub use keys::KeyRing;
+pub use reader::{LineReader, TailReader};
+pub use service::{Dependencies, Handle, Service};
+pub use verifier::{Judged, Verifier};

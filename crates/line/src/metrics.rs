@@ -1,0 +1,73 @@
+//! The line's metrics, each present at zero from the start. The names without a `bowline_` prefix are those
+//! that the sequencer's operators already graph.
+
+use bowline_ves::Rejection;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+pub(crate) const EVENTS_SEQUENCED: &str = "sequencer_events_sequenced";
+pub(crate) const EVENTS_REPLAYED: &str = "bowline_events_replayed_total";
+pub(crate) const EVENTS_REJECTED: &str = "sequencer_events_rejected";
+pub(crate) const EVENTS_VERIFIED: &str = "sequencer_ves_events_verified";
+pub(crate) const APPEND_WAIT_SECONDS: &str = "bowline_append_wait_seconds";
+pub(crate) const PENDING: &str = "bowline_pending_events";
+pub(crate) const PENDING_REFUSED: &str = "bowline_pending_refused_total";
+pub(crate) const COMMITMENTS: &str = "bowline_commitments_total";
+pub(crate) const COMMIT_SECONDS: &str = "bowline_commit_seconds";
+pub(crate) const CACHE_HITS: &str = "cache_hits_total";
+pub(crate) const CACHE_MISSES: &str = "cache_misses_total";
+pub(crate) const CACHE_ENTRIES: &str = "cache_entries";
+pub(crate) const FOLLOWER_LAG: &str = "bowline_follower_lag_events";
+pub(crate) const FOLLOWER_ERRORS: &str = "bowline_follower_errors_total";
+
+/// Names, describes and zeroes every metric of this crate.
+pub(crate) fn declare() {
+    describe_counter!(EVENTS_SEQUENCED, Unit::Count, "Events that got a sequence number");
+    describe_counter!(
+        EVENTS_REPLAYED,
+        Unit::Count,
+        "Events that were there already and got their receipt again"
+    );
+    describe_counter!(EVENTS_REJECTED, Unit::Count, "Events rejected, by reason");
+    describe_counter!(EVENTS_VERIFIED, Unit::Count, "Events whose hashes and signature were right");
+    describe_histogram!(
+        APPEND_WAIT_SECONDS,
+        Unit::Seconds,
+        "Time from a verified batch's arrival to its durable commit"
+    );
+    describe_gauge!(PENDING, Unit::Count, "Events verified and waiting for their commit");
+    describe_counter!(PENDING_REFUSED, Unit::Count, "Events turned away because too many were pending");
+    describe_counter!(COMMITMENTS, Unit::Count, "Commitments made, by who asked for them");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time to make one commitment");
+    describe_counter!(CACHE_HITS, Unit::Count, "Look-ups answered from memory, by cache");
+    describe_counter!(CACHE_MISSES, Unit::Count, "Look-ups that asked the store, by cache");
+    describe_gauge!(CACHE_ENTRIES, Unit::Count, "Entries in memory, by cache");
+    describe_gauge!(
+        FOLLOWER_LAG,
+        Unit::Count,
+        "Events between a follower's cursors and the heads, by follower"
+    );
+    describe_counter!(
+        FOLLOWER_ERRORS,
+        Unit::Count,
+        "Pages that a follower failed on and will retry, by follower"
+    );
+    for name in [EVENTS_SEQUENCED, EVENTS_REPLAYED, EVENTS_VERIFIED, PENDING_REFUSED] {
+        counter!(name).absolute(0);
+    }
+    gauge!(PENDING).set(0.0);
+    for reason in Rejection::KINDS {
+        counter!(EVENTS_REJECTED, "reason" => *reason).absolute(0);
+    }
+    for origin in ["client", "automatic"] {
+        counter!(COMMITMENTS, "origin" => origin).absolute(0);
+    }
+    counter!(CACHE_HITS, "cache" => "agent_keys").absolute(0);
+    counter!(CACHE_MISSES, "cache" => "agent_keys").absolute(0);
+    gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(0.0);
+    drop((histogram!(COMMIT_SECONDS), histogram!(APPEND_WAIT_SECONDS)));
+}
+
+/// Counts a rejection by its reason.
+pub(crate) fn count_rejection(rejection: &Rejection) {
+    counter!(EVENTS_REJECTED, "reason" => rejection.kind()).increment(1);
+}

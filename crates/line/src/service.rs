@@ -1,0 +1,98 @@
+//! The line as a whole: built from a store, a key and a clock, run as two tasks, used through a handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_runtime::{Clock, Tasks};
+use bowline_store::LineStore;
+use bowline_ves::SequencerSigner;
+
+use crate::appender::{self, Appender, Sequencer};
+use crate::commitments::Commitments;
+use crate::committer::Committer;
+use crate::config::Config;
+use crate::keys::KeyRing;
+use crate::reader::LineReader;
+use crate::verifier::Verifier;
+
+/// What the line needs.
+#[derive(Debug, Clone)]
+pub struct Dependencies {
+    /// Where events are kept.
+    pub store: Arc<dyn LineStore>,
+    /// The sequencer's identity and key.
+    pub signer: Arc<SequencerSigner>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The line's tasks, not yet running.
+#[derive(Debug)]
+pub struct Service {
+    sequencer: Sequencer,
+    committer: Committer,
+}
+
+/// Everything that others may do with the line; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// Checks what agents sent.
+    pub verifier: Verifier,
+    /// Orders and persists it.
+    pub appender: Appender,
+    /// Reads and follows it.
+    pub reader: LineReader,
+    /// Seals and proves it.
+    pub commitments: Commitments,
+    /// The store, for what is not about order: keys, cursors, health.
+    pub store: Arc<dyn LineStore>,
+    /// The sequencer's identity and key.
+    pub signer: Arc<SequencerSigner>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Service {
+    /// Puts the line together; nothing runs yet.
+    pub fn build(config: &Config, dependencies: Dependencies) -> (Self, Handle) {
+        crate::metrics::declare();
+        let Dependencies { store, signer, clock } = dependencies;
+        let limits = &config.limits;
+        let poll = Duration::from_millis(config.poll_ms.max(10));
+        let ttl = Duration::from_secs(config.agent_key_ttl_secs);
+        let keys = KeyRing::new(Arc::clone(&store), ttl, config.agent_keys_cached_max.max(1));
+        let (appender, sequencer) = appender::build(
+            Arc::clone(&store),
+            Arc::clone(&signer),
+            Arc::clone(&clock),
+            limits.pending_events_max,
+            limits.group_events_max.max(1),
+        );
+        let commitments =
+            Commitments::new(Arc::clone(&store), Arc::clone(&clock), limits.commitment_events_max.max(1));
+        let committer = Committer {
+            policy: config.commitments,
+            store: Arc::clone(&store),
+            commitments: commitments.clone(),
+            clock: Arc::clone(&clock),
+            poll,
+        };
+        let handle = Handle {
+            verifier: Verifier::new(keys, Arc::clone(&clock)),
+            appender,
+            reader: LineReader::new(Arc::clone(&store), poll),
+            commitments,
+            store,
+            signer,
+            clock,
+        };
+        (Self { sequencer, committer }, handle)
+    }
+
+    /// Starts the line's tasks.
+    pub fn spawn(self, tasks: &Tasks) {
+        let shutdown = tasks.shutdown().clone();
+        tasks.spawn("sequencer", self.sequencer.run(shutdown.clone()));
+        tasks.spawn("committer", self.committer.run(shutdown));
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a store could not do what it was asked, in the five ways that a caller must tell apart.
+
+use bowline_types::Code;
+
+/// A store's refusal. Every variant but [`StoreError::OutcomeUnknown`] means that nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away or overloaded; nothing was done, and the same call may succeed later.
+    #[error("the store is away: {0}")]
+    Unavailable(String),
+    /// The connection broke during a commit: the change may or may not be durable. Replaying the same
+    /// events finds out, since ingest is exactly-once.
+    #[error("the store broke off during a commit, whose outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The disk or the database's quota is full; nothing was done.
+    #[error("the store has no room left: {0}")]
+    Full(String),
+    /// The database holds a schema that this binary does not know.
+    #[error(
+        "the database has schema version {found} and this binary knows {known}: run the newer binary that \
+         migrated it, or restore a backup from before"
+    )]
+    NewerSchema {
+        /// What the database has.
+        found: i64,
+        /// What this binary knows.
+        known: i64,
+    },
+    /// The database lacks migrations and was opened without permission to apply them.
+    #[error("the database has schema version {found} and needs {needed}: run `bowline migrate`")]
+    NeedsMigration {
+        /// What the database has.
+        found: i64,
+        /// What this binary needs.
+        needed: i64,
+    },
+    /// The store holds something that it must never hold, or refused a statement of ours.
+    #[error("the store failed: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    /// The code that a client sees.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Unavailable(_) => Code::ServiceUnavailable,
+            Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
+            Self::Full(_) => Code::StorageFull,
+            Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => Code::DatabaseError,
+        }
+    }
+
+    /// Whether the same call may succeed later without anyone changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) => true,
+            Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => false,
+        }
+    }
+}

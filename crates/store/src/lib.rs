@@ -1,0 +1,32 @@
+//! Persistence of the line: one contract, two stores.
+//!
+//! [`LineStore`] says what a store must keep and when it may answer; `sqlite` and `postgres` implement it in
+//! native SQL each, and one conformance suite (`tests/it`) runs on both. What order events get is decided by
+//! the pure code of `sequencing`, which both share. This crate refuses to verify signatures, to speak HTTP
+//! and to read the clock.
+
+mod contract;
+mod error;
+mod metrics;
+mod migrations;
+mod postgres;
+mod records;
+mod sequencing;
+mod sqlite;
+mod tail;
+
+pub use contract::LineStore;
+pub use error::StoreError;
+pub use migrations::{AppliedMigration, schema_version};
+pub use postgres::{PostgresConfig, PostgresStore};
+pub use records::{
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter, CommitmentOrigin,
+    CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission, ReadQuery, RegisterKey,
+    SequencerKeyRecord, StoredEvent, StreamHead,
+};
+pub use sqlite::{SqliteConfig, SqliteStore};
+pub use tail::Tail;
+
+/// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around
+/// its event and this level upwards, never the whole tree.
+pub const TILE_HEIGHT: u32 = 10;

@@ -1,0 +1,297 @@
+//! The shared store: PostgreSQL 14 or newer, for several processes on one line.
+//!
+//! A stream's row in `sequence_counters` serializes its writers; whoever holds it sees every event before
+//! its own. `NOTIFY` tells the other processes that a stream grew, and a listener here hears it.
+
+mod append;
+mod commitments;
+mod error;
+mod keys;
+mod listen;
+mod read;
+mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
+use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use uuid::Uuid;
+
+use self::error::refuse;
+use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare};
+use crate::migrations::{AppliedMigration, pending};
+use crate::{
+    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord,
+    InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError, StoredEvent, StreamHead,
+    Tail,
+};
+
+/// Any number that no other user of the database takes for its advisory lock.
+const MIGRATION_LOCK: i64 = 0x626f_776c_696e_6501;
+
+/// Which database, and how much of it one process takes.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=…`.
+    pub url: String,
+    /// Connections at most.
+    pub connections_max: u32,
+    /// Milliseconds to wait for a free connection before the store counts as away.
+    pub acquire_ms_max: u64,
+    /// Milliseconds that one statement may run.
+    pub statement_ms_max: u64,
+    /// Milliseconds that one statement may wait for a lock.
+    pub lock_ms_max: u64,
+    /// What `pg_stat_activity` shows.
+    pub application_name: String,
+    /// Whether missing migrations are applied.
+    pub migrate: bool,
+}
+
+impl PostgresConfig {
+    /// That database, with the defaults.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: 10,
+            acquire_ms_max: 3_000,
+            statement_ms_max: 30_000,
+            lock_ms_max: 10_000,
+            application_name: "bowline".to_owned(),
+            migrate: true,
+        }
+    }
+
+    fn options(&self) -> Result<PgConnectOptions, StoreError> {
+        let options: PgConnectOptions =
+            self.url.parse().map_err(|e: sqlx::Error| StoreError::Internal(format!("the database URL: {e}")))?;
+        Ok(options.application_name(&self.application_name).options([
+            ("statement_timeout", self.statement_ms_max.to_string()),
+            ("lock_timeout", self.lock_ms_max.to_string()),
+            ("idle_in_transaction_session_timeout", "60000".to_owned()),
+        ]))
+    }
+}
+
+/// The shared store.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+    tail: Tail,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+impl PostgresStore {
+    /// Connects, and applies missing migrations.
+    ///
+    /// # Errors
+    /// The database can't be reached, or its schema is newer or older than `config` allows.
+    pub async fn open(config: PostgresConfig) -> Result<(Self, Vec<AppliedMigration>), StoreError> {
+        declare();
+        let options = config.options()?;
+        let applied = migrate(&options, config.migrate).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections_max.max(2))
+            .acquire_timeout(Duration::from_millis(config.acquire_ms_max))
+            .connect_with(options)
+            .await
+            .map_err(|e| refuse(&e))?;
+        metrics::gauge!(DB_POOL_MAX).set(f64::from(config.connections_max.max(2)));
+        let tail = Tail::default();
+        let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone()));
+        Ok((Self { pool, tail, listener }, applied))
+    }
+
+    fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        metrics::gauge!(DB_POOL_CONNECTIONS).set(f64::from(self.pool.size()));
+        metrics::gauge!(DB_POOL_IDLE).set(self.pool.num_idle() as f64);
+        result.map_err(count_error)
+    }
+}
+
+async fn migrate(options: &PgConnectOptions, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+    let mut connection = PgConnection::connect_with(options).await.map_err(|e| refuse(&e))?;
+    let migrated = migrate_locked(&mut connection, apply).await;
+    drop(connection.close().await);
+    migrated
+}
+
+/// Several processes may start at once: the lock lets one migrate while the others wait.
+async fn migrate_locked(connection: &mut PgConnection, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(|e| refuse(&e))?;
+    let run = async {
+        sqlx::query("SET LOCAL lock_timeout = 0").execute(&mut *transaction).await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
+            .fetch_one(&mut *transaction)
+            .await?;
+        if !exists {
+            return Ok(0);
+        }
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations").fetch_one(&mut *transaction).await
+    };
+    let found: i64 = run.await.map_err(|e: sqlx::Error| refuse(&e))?;
+    let mut applied = Vec::new();
+    for migration in pending(found, apply)? {
+        let step = async {
+            sqlx::raw_sql(
+                "CREATE TABLE IF NOT EXISTS schema_migrations (
+                     version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+            )
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::raw_sql(migration.postgres).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)")
+                .bind(migration.version)
+                .bind(migration.name)
+                .execute(&mut *transaction)
+                .await
+        };
+        step.await.map_err(|e| refuse(&e))?;
+        applied.push(AppliedMigration { version: migration.version, name: migration.name });
+    }
+    transaction.commit().await.map_err(|e| refuse(&e))?;
+    Ok(applied)
+}
+
+#[async_trait]
+impl LineStore for PostgresStore {
+    fn engine(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn append(
+        &self,
+        batch: Vec<VerifiedEvent>,
+        signer: Arc<SequencerSigner>,
+        now: Timestamp,
+    ) -> Result<AppendReport, StoreError> {
+        let report = self.counted(append::append(&self.pool, batch, signer, now).await)?;
+        for (stream, head) in &report.heads {
+            self.tail.advance(*stream, *head);
+        }
+        Ok(report)
+    }
+
+    async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
+        self.counted(read::page(&self.pool, &query).await)
+    }
+
+    async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        self.counted(read::event(&self.pool, stream, event_id).await)
+    }
+
+    async fn head(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+        self.counted(read::head(&self.pool, stream).await)
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
+        self.counted(read::streams(&self.pool).await)
+    }
+
+    async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
+        self.counted(read::leaves(&self.pool, stream, start, end).await)
+    }
+
+    async fn insert_commitment(
+        &self,
+        commitment: Commitment,
+        upper_levels: Vec<u8>,
+        origin: CommitmentOrigin,
+    ) -> Result<InsertCommitment, StoreError> {
+        self.counted(commitments::insert(&self.pool, &commitment, &upper_levels, origin).await)
+    }
+
+    async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.counted(commitments::by_id(&self.pool, batch_id).await)
+    }
+
+    async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.counted(commitments::last(&self.pool, stream).await)
+    }
+
+    async fn commitment_covering(
+        &self,
+        stream: StreamId,
+        sequence_number: u64,
+    ) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.counted(commitments::covering(&self.pool, stream, sequence_number).await)
+    }
+
+    async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
+        self.counted(commitments::list(&self.pool, filter).await)
+    }
+
+    async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.counted(commitments::upper_levels(&self.pool, batch_id).await)
+    }
+
+    async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
+        self.counted(keys::register_agent_key(&self.pool, &key).await)
+    }
+
+    async fn agent_key(
+        &self,
+        tenant_id: TenantId,
+        agent_id: AgentId,
+        key_id: u32,
+    ) -> Result<Option<AgentKeyRecord>, StoreError> {
+        self.counted(keys::agent_key(&self.pool, tenant_id, agent_id, key_id).await)
+    }
+
+    async fn agent_keys(
+        &self,
+        tenant_id: TenantId,
+        agent_id: Option<AgentId>,
+        limit: usize,
+    ) -> Result<Vec<AgentKeyRecord>, StoreError> {
+        self.counted(keys::agent_keys(&self.pool, tenant_id, agent_id, limit).await)
+    }
+
+    async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
+        self.counted(keys::put_api_key(&self.pool, &key).await)
+    }
+
+    async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
+        self.counted(keys::api_key(&self.pool, key_hash).await)
+    }
+
+    async fn register_sequencer_key(
+        &self,
+        sequencer_id: Uuid,
+        public_key: [u8; 32],
+        now: Timestamp,
+    ) -> Result<SequencerKeyRecord, StoreError> {
+        self.counted(keys::register_sequencer_key(&self.pool, sequencer_id, public_key, now).await)
+    }
+
+    async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
+        self.counted(keys::sequencer_keys(&self.pool).await)
+    }
+
+    async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
+        self.counted(read::cursor(&self.pool, follower, stream).await)
+    }
+
+    async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
+        self.counted(append::advance_cursor(&self.pool, &cursor).await)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let pinged = sqlx::query("SELECT 1").execute(&self.pool).await;
+        self.counted(pinged.map(drop).map_err(|e| refuse(&e)))
+    }
+
+    fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    async fn close(&self) {
+        self.listener.abort();
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,120 @@
+//! Rows of PostgreSQL to records. A value that can't be what the schema says is corruption, and is reported
+//! as such rather than read as something else.
+
+use bowline_types::{AgentId, BatchId, CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_ves::{Commitment, Envelope, Hash, Payload, Receipt, Signature};
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use crate::{CommitmentOrigin, CommitmentRecord, StoredEvent};
+
+/// The columns that [`stored_event`] reads.
+pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
+     agent_key_id, entity_type, entity_id, event_type, created_at_str, payload_kind, payload, payload_plain_hash, \
+     payload_cipher_hash, event_signing_hash, agent_signature, agent_signature_scheme, command_id, base_version, \
+     entity_version, sequenced_at, sequencer_id, sequencer_key_version, receipt_hash, sequencer_signature, \
+     receipt_attestation";
+
+/// The columns that [`commitment`] reads.
+pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_version, tree_depth, leaf_count, \
+     padded_leaf_count, merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, \
+     origin";
+
+fn corrupt(column: &str, problem: &str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: problem.to_owned().into() }
+}
+
+pub(super) fn hash(row: &PgRow, column: &str) -> sqlx::Result<Hash> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Hash::from_slice(bytes).ok_or_else(|| corrupt(column, "not 32 bytes"))
+}
+
+fn signature(row: &PgRow, column: &str) -> sqlx::Result<Signature> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Signature::from_slice(bytes).ok_or_else(|| corrupt(column, "not 64 bytes"))
+}
+
+pub(super) fn key(row: &PgRow, column: &str) -> sqlx::Result<[u8; 32]> {
+    hash(row, column).map(|hash| *hash.as_bytes())
+}
+
+pub(super) fn moment(row: &PgRow, column: &str) -> sqlx::Result<Timestamp> {
+    row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from_chrono)
+}
+
+pub(super) fn unsigned(row: &PgRow, column: &str) -> sqlx::Result<u64> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column, "negative"))
+}
+
+pub(super) fn small(row: &PgRow, column: &str) -> sqlx::Result<u32> {
+    u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column, "not a 32-bit number"))
+}
+
+/// A number for PostgreSQL; what exceeds its range is never a number of ours.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn stream(row: &PgRow) -> sqlx::Result<StreamId> {
+    Ok(StreamId::new(TenantId::new(row.try_get("tenant_id")?), StoreId::new(row.try_get("store_id")?)))
+}
+
+pub(super) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
+    let stream = stream(row)?;
+    let event_id = EventId::new(row.try_get("event_id")?);
+    let text: Box<str> = row.try_get::<String, _>("payload")?.into();
+    let plain = row.try_get::<i16, _>("payload_kind")? == 0;
+    let scheme: Option<i64> = row.try_get("agent_signature_scheme")?;
+    let envelope = Envelope {
+        ves_version: small(row, "ves_version")?,
+        event_id,
+        stream,
+        source_agent_id: AgentId::new(row.try_get("source_agent_id")?),
+        agent_key_id: small(row, "agent_key_id")?,
+        entity_type: row.try_get("entity_type")?,
+        entity_id: row.try_get("entity_id")?,
+        event_type: row.try_get("event_type")?,
+        created_at: row.try_get("created_at_str")?,
+        payload: if plain { Payload::Plain(text) } else { Payload::Encrypted(text) },
+        payload_plain_hash: hash(row, "payload_plain_hash")?,
+        payload_cipher_hash: hash(row, "payload_cipher_hash")?,
+        agent_signature: signature(row, "agent_signature")?,
+        agent_signature_scheme: scheme.and_then(|s| u32::try_from(s).ok()),
+        command_id: row.try_get::<Option<_>, _>("command_id")?.map(CommandId::new),
+        base_version: row.try_get::<Option<i64>, _>("base_version")?.map(i64::unsigned_abs),
+    };
+    let receipt = Receipt {
+        sequencer_id: row.try_get("sequencer_id")?,
+        stream,
+        event_id,
+        sequence_number: unsigned(row, "sequence_number")?,
+        sequenced_at: moment(row, "sequenced_at")?,
+        receipt_hash: hash(row, "receipt_hash")?,
+        signature: signature(row, "sequencer_signature")?,
+        key_version: small(row, "sequencer_key_version")?,
+        attestation: signature(row, "receipt_attestation")?,
+    };
+    let signing_hash = hash(row, "event_signing_hash")?;
+    Ok(StoredEvent { envelope, signing_hash, entity_version: unsigned(row, "entity_version")?, receipt })
+}
+
+pub(super) fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
+    let origin: String = row.try_get("origin")?;
+    let commitment = Commitment {
+        batch_id: BatchId::new(row.try_get("batch_id")?),
+        stream: stream(row)?,
+        ves_version: small(row, "ves_version")?,
+        tree_depth: small(row, "tree_depth")?,
+        leaf_count: small(row, "leaf_count")?,
+        padded_leaf_count: small(row, "padded_leaf_count")?,
+        merkle_root: hash(row, "merkle_root")?,
+        prev_state_root: hash(row, "prev_state_root")?,
+        new_state_root: hash(row, "new_state_root")?,
+        sequence_start: unsigned(row, "sequence_start")?,
+        sequence_end: unsigned(row, "sequence_end")?,
+        committed_at: moment(row, "committed_at")?,
+    };
+    let origin = if origin == "client" { CommitmentOrigin::Client } else { CommitmentOrigin::Automatic };
+    Ok(CommitmentRecord { commitment, origin })
+}

@@ -1,0 +1,174 @@
+//! The decision what order events get: pure, shared by both stores.
+//!
+//! Given what the stream already holds, [`sequence`] says for each event of a batch whether it is accepted,
+//! a replay or rejected, and makes the rows to write. It reads no database and no clock, and it guards
+//! invariants 2 and 3: numbers are dense, and only this function assigns them.
+
+use std::collections::HashMap;
+
+use bowline_types::{CommandId, EventId, StreamId, Timestamp};
+use bowline_ves::{Hash, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
+use rayon::prelude::*;
+
+use crate::records::{AppendOutcome, KnownEvent};
+
+/// Below this many rows the hand-over to other cores costs more than it saves.
+const PARALLEL_ROWS_MIN: usize = 16;
+
+/// A stream's counter as read under its lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counter {
+    pub(crate) current: u64,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// The entity that an event names, in its stream.
+pub(crate) type EntityKey = (StreamId, String, String);
+
+/// What the store holds of the things that a batch names, read under the counters' locks.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) counters: HashMap<StreamId, Counter>,
+    pub(crate) events: HashMap<(StreamId, EventId), KnownEvent>,
+    pub(crate) commands: HashMap<(StreamId, CommandId), EventId>,
+    pub(crate) entity_versions: HashMap<EntityKey, u64>,
+}
+
+/// An event with everything that is written beside it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) event: VerifiedEvent,
+    pub(crate) entity_version: u64,
+    pub(crate) leaf: Hash,
+    pub(crate) receipt: Receipt,
+}
+
+/// The decision about a batch.
+#[derive(Debug)]
+pub(crate) struct Sequenced {
+    pub(crate) outcomes: Vec<AppendOutcome>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) counters: HashMap<StreamId, Counter>,
+}
+
+enum Verdict {
+    /// The index of its row.
+    Accept(usize),
+    /// It repeats the event of that row of the same batch.
+    Repeat(usize),
+    Done(AppendOutcome),
+}
+
+struct Assigned {
+    event: VerifiedEvent,
+    entity_version: u64,
+    sequence_number: u64,
+    sequenced_at: Timestamp,
+}
+
+/// Decides a batch, in its order.
+pub(crate) fn sequence(
+    batch: Vec<VerifiedEvent>,
+    mut known: Known,
+    signer: &SequencerSigner,
+    now: Timestamp,
+) -> Sequenced {
+    let mut assigned: Vec<Assigned> = Vec::with_capacity(batch.len());
+    let mut in_batch: HashMap<(StreamId, EventId), usize> = HashMap::with_capacity(batch.len());
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for event in batch {
+        let verdict = judge(&event, &known, &in_batch, &assigned).unwrap_or_else(|| {
+            let row = assign(event, &mut known, now);
+            in_batch.insert((row.event.envelope.stream, row.event.envelope.event_id), assigned.len());
+            assigned.push(row);
+            Verdict::Accept(assigned.len() - 1)
+        });
+        verdicts.push(verdict);
+    }
+    let rows = seal(assigned, signer);
+    let receipt_of = |row: usize| rows.get(row).map(|r| r.receipt.clone());
+    let outcomes = verdicts
+        .into_iter()
+        .filter_map(|verdict| match verdict {
+            Verdict::Accept(row) => receipt_of(row).map(AppendOutcome::Accepted),
+            Verdict::Repeat(row) => receipt_of(row).map(AppendOutcome::Replayed),
+            Verdict::Done(outcome) => Some(outcome),
+        })
+        .collect();
+    Sequenced { outcomes, rows, counters: known.counters }
+}
+
+/// The verdict on an event that gets no number; none if it is to be accepted.
+fn judge(
+    event: &VerifiedEvent,
+    known: &Known,
+    in_batch: &HashMap<(StreamId, EventId), usize>,
+    assigned: &[Assigned],
+) -> Option<Verdict> {
+    let envelope = &event.envelope;
+    let (stream, event_id) = (envelope.stream, envelope.event_id);
+    if let Some(&row) = in_batch.get(&(stream, event_id)) {
+        let earlier = assigned.get(row)?;
+        let same = earlier.event.signing_hash == event.signing_hash
+            && earlier.event.envelope.agent_signature == envelope.agent_signature;
+        return Some(if same { Verdict::Repeat(row) } else { reject(Rejection::DuplicateEventId) });
+    }
+    if let Some(earlier) = known.events.get(&(stream, event_id)) {
+        let same = earlier.signing_hash == event.signing_hash && earlier.signature == envelope.agent_signature;
+        return Some(if same {
+            Verdict::Done(AppendOutcome::Replayed(earlier.receipt.clone()))
+        } else {
+            reject(Rejection::DuplicateEventId)
+        });
+    }
+    if let Some(command) = envelope.command_id
+        && known.commands.get(&(stream, command)).is_some_and(|holder| *holder != event_id)
+    {
+        return Some(reject(Rejection::DuplicateCommandId));
+    }
+    let actual = known.entity_versions.get(&entity_key(event)).copied().unwrap_or(0);
+    match envelope.base_version {
+        Some(expected) if expected != actual => Some(reject(Rejection::VersionConflict { expected, actual })),
+        _ => None,
+    }
+}
+
+fn assign(event: VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
+    let stream = event.envelope.stream;
+    let counter = known.counters.entry(stream).or_insert(Counter { current: 0, updated_at: now });
+    counter.current += 1;
+    counter.updated_at = counter.updated_at.max(now);
+    let (sequence_number, sequenced_at) = (counter.current, counter.updated_at);
+    let version = known.entity_versions.entry(entity_key(&event)).or_insert(0);
+    *version += 1;
+    let entity_version = *version;
+    if let Some(command) = event.envelope.command_id {
+        known.commands.insert((stream, command), event.envelope.event_id);
+    }
+    Assigned { event, entity_version, sequence_number, sequenced_at }
+}
+
+fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
+    let seal_one = |assigned: Assigned| {
+        let Assigned { event, entity_version, sequence_number, sequenced_at } = assigned;
+        let envelope = &event.envelope;
+        let (stream, hash) = (envelope.stream, &event.signing_hash);
+        let leaf = leaf_hash(stream, sequence_number, hash, &envelope.agent_signature);
+        let receipt = signer.seal(stream, envelope.event_id, hash, sequence_number, sequenced_at);
+        Row { event, entity_version, leaf, receipt }
+    };
+    if assigned.len() < PARALLEL_ROWS_MIN {
+        assigned.into_iter().map(seal_one).collect()
+    } else {
+        assigned.into_par_iter().map(seal_one).collect()
+    }
+}
+
+fn reject(rejection: Rejection) -> Verdict {
+    Verdict::Done(AppendOutcome::Rejected(rejection))
+}
+
+pub(crate) fn entity_key(event: &VerifiedEvent) -> EntityKey {
+    let envelope = &event.envelope;
+    (envelope.stream, envelope.entity_type.clone(), envelope.entity_id.clone())
+}

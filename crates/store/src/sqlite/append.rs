@@ -1,0 +1,159 @@
+//! The write path: one transaction a batch, prepared statements, one `fsync` at its commit.
+
+use bowline_types::{StreamId, Timestamp};
+use bowline_ves::{SequencerSigner, VerifiedEvent};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+
+use super::pool::Failure;
+use super::rows::{EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned};
+use crate::records::{AppendReport, CursorRecord};
+use crate::sequencing::{Counter, Known, Row, entity_key, sequence};
+
+pub(super) fn append(
+    connection: &mut Connection,
+    batch: Vec<VerifiedEvent>,
+    signer: &SequencerSigner,
+    now: Timestamp,
+) -> Result<AppendReport, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let known = known(&transaction, &batch)?;
+    let before: Vec<StreamId> = known.counters.keys().copied().collect();
+    let sequenced = sequence(batch, known, signer, now);
+    let mut stream_numbers = std::collections::HashMap::with_capacity(before.len() + 1);
+    for row in &sequenced.rows {
+        let stream = row.event.envelope.stream;
+        let number = match stream_numbers.get(&stream) {
+            Some(number) => *number,
+            None => {
+                let number = ensure_stream(&transaction, stream, now)?;
+                stream_numbers.insert(stream, number);
+                number
+            }
+        };
+        insert(&transaction, number, row)?;
+    }
+    for (stream, counter) in &sequenced.counters {
+        if let Some(number) = stream_numbers.get(stream) {
+            advance_counter(&transaction, *number, counter)?;
+        }
+    }
+    transaction.commit()?;
+    let heads = sequenced.counters.iter().map(|(stream, counter)| (*stream, counter.current)).collect();
+    Ok(AppendReport { outcomes: sequenced.outcomes, heads })
+}
+
+/// What the store holds of the things that the batch names.
+fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known, Failure> {
+    let mut known = Known::default();
+    for event in batch {
+        let envelope = &event.envelope;
+        let stream = envelope.stream;
+        let Some(number) = stream_no(transaction, stream)? else { continue };
+        if let std::collections::hash_map::Entry::Vacant(entry) = known.counters.entry(stream) {
+            let counter = transaction
+                .prepare_cached("SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1")?
+                .query_row([number], |row| Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? }))?;
+            entry.insert(counter);
+        }
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = ?1 AND stream_no = ?2");
+        let earlier = transaction
+            .prepare_cached(&sql)?
+            .query_row((envelope.event_id.as_bytes(), number), |row| stored_event(row, stream))
+            .optional()?;
+        if let Some(earlier) = earlier {
+            known.events.insert((stream, envelope.event_id), known_event(earlier));
+            continue;
+        }
+        if let Some(command) = envelope.command_id {
+            let holder = transaction
+                .prepare_cached("SELECT event_id FROM ves_events WHERE command_id = ?1 AND stream_no = ?2")?
+                .query_row((command.as_bytes(), number), |row| fixed(row, 0))
+                .optional()?;
+            if let Some(holder) = holder {
+                known.commands.insert((stream, command), bowline_types::EventId::from_bytes(holder));
+            }
+        }
+        if let std::collections::hash_map::Entry::Vacant(entry) = known.entity_versions.entry(entity_key(event)) {
+            let version = transaction
+                .prepare_cached(
+                    "SELECT entity_version FROM ves_events
+                     WHERE stream_no = ?1 AND entity_type = ?2 AND entity_id = ?3 ORDER BY position DESC LIMIT 1",
+                )?
+                .query_row((number, &envelope.entity_type, &envelope.entity_id), |row| unsigned(row, 0))
+                .optional()?;
+            entry.insert(version.unwrap_or(0));
+        }
+    }
+    Ok(known)
+}
+
+fn ensure_stream(transaction: &Transaction<'_>, stream: StreamId, now: Timestamp) -> Result<i64, Failure> {
+    if let Some(number) = stream_no(transaction, stream)? {
+        return Ok(number);
+    }
+    transaction.execute(
+        "INSERT INTO streams (tenant_id, store_id, created_at) VALUES (?1, ?2, ?3)",
+        (stream.tenant_id.as_bytes(), stream.store_id.as_bytes(), now.micros()),
+    )?;
+    let number = transaction.last_insert_rowid();
+    transaction.execute("INSERT INTO sequence_counters VALUES (?1, 0, ?2)", (number, now.micros()))?;
+    Ok(number)
+}
+
+fn insert(transaction: &Transaction<'_>, stream_no: i64, row: &Row) -> Result<(), Failure> {
+    let (event, receipt) = (&row.event.envelope, &row.receipt);
+    let position = position(stream_no, receipt.sequence_number);
+    let sql = format!(
+        "INSERT INTO ves_events ({EVENT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
+    );
+    transaction.prepare_cached(&sql)?.execute(rusqlite::params![
+        position,
+        event.event_id.as_bytes(),
+        event.ves_version,
+        event.source_agent_id.as_bytes(),
+        event.agent_key_id,
+        event.entity_type,
+        event.entity_id,
+        event.event_type,
+        event.created_at,
+        event.payload.kind(),
+        event.payload.text(),
+        event.payload_plain_hash.as_bytes(),
+        event.payload_cipher_hash.as_bytes(),
+        row.event.signing_hash.as_bytes(),
+        event.agent_signature.as_bytes(),
+        event.agent_signature_scheme,
+        event.command_id.as_ref().map(|id| id.as_bytes()),
+        event.base_version.map(signed),
+        signed(row.entity_version),
+        receipt.sequenced_at.micros(),
+        receipt.sequencer_id.as_bytes(),
+        receipt.key_version,
+        receipt.receipt_hash.as_bytes(),
+        receipt.signature.as_bytes(),
+        receipt.attestation.as_bytes(),
+    ])?;
+    transaction
+        .prepare_cached("INSERT INTO ves_leaves VALUES (?1, ?2)")?
+        .execute((position, row.leaf.as_bytes()))?;
+    Ok(())
+}
+
+fn advance_counter(transaction: &Transaction<'_>, stream_no: i64, counter: &Counter) -> Result<(), Failure> {
+    transaction
+        .prepare_cached("UPDATE sequence_counters SET current_sequence = ?2, updated_at = ?3 WHERE stream_no = ?1")?
+        .execute((stream_no, signed(counter.current), counter.updated_at.micros()))?;
+    Ok(())
+}
+
+pub(super) fn advance_cursor(connection: &mut Connection, cursor: &CursorRecord) -> Result<(), Failure> {
+    let Some(number) = stream_no(connection, cursor.stream)? else { return Ok(()) };
+    connection
+        .prepare_cached(
+            "INSERT INTO follower_cursors VALUES (?1, ?2, ?3) ON CONFLICT (follower, stream_no)
+             DO UPDATE SET sequence_number = max(sequence_number, excluded.sequence_number)",
+        )?
+        .execute((&cursor.follower, number, signed(cursor.sequence_number)))?;
+    Ok(())
+}

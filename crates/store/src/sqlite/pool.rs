@@ -1,0 +1,177 @@
+//! The thread that writes and the connections that read.
+//!
+//! A call's future may be dropped at any time: the work it handed over is then finished anyway, whole.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::gauge;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::StoreError;
+use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error};
+
+/// Writes that wait for the writer's thread; one more makes its caller wait.
+const WRITES_QUEUED_MAX: usize = 64;
+
+/// Why a statement did not go through: the database's own error, or ours.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) => refuse(&error),
+            Failure::Store(error) => error,
+        }
+    }
+}
+
+/// The store's word for an error of SQLite.
+pub(super) fn refuse(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(error.to_string()),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen) => {
+            StoreError::Unavailable(error.to_string())
+        }
+        _ => StoreError::Internal(error.to_string()),
+    }
+}
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The only connection that writes, on a thread of its own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Work(Work),
+    Stop(oneshot::Sender<()>),
+}
+
+impl Writer {
+    pub(super) fn start(mut connection: Connection) -> Result<Self, StoreError> {
+        let (queue, mut inbox) = mpsc::channel(WRITES_QUEUED_MAX);
+        let serve = move || {
+            let mut stopped = None;
+            while let Some(message) = inbox.blocking_recv() {
+                match message {
+                    Message::Work(work) => work(&mut connection),
+                    Message::Stop(done) => {
+                        stopped = Some(done);
+                        break;
+                    }
+                }
+            }
+            // A closed database has its log folded in, so a copy of the one file is whole.
+            if let Err((_, error)) = connection.close() {
+                tracing::warn!(component = "store", %error, "Database closed uncleanly, its log is replayed next time");
+            }
+            stopped.map(|done: oneshot::Sender<()>| done.send(()))
+        };
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(serve)
+            .map_err(|e| StoreError::Internal(format!("the writer's thread did not start: {e}")))?;
+        Ok(Self { queue })
+    }
+
+    /// Runs `work` after all that was handed over before it.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |connection| drop(reply.send(work(connection))));
+        let gone = || count_error(StoreError::Unavailable("it is closed".to_owned()));
+        self.queue.send(Message::Work(work)).await.map_err(|_| gone())?;
+        let result = answer.await.map_err(|_| gone())?;
+        result.map_err(|failure| count_error(failure.into()))
+    }
+
+    /// Finishes what was handed over, then closes the file.
+    pub(super) async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.queue.send(Message::Stop(done)).await.is_ok() {
+            drop(stopped.await);
+        }
+    }
+}
+
+/// Connections that read, opened when they are first needed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, count: usize) -> Self {
+        gauge!(DB_POOL_MAX).set(count as f64 + 1.0);
+        gauge!(DB_POOL_CONNECTIONS).set(1.0);
+        Self { path, permits: Arc::new(Semaphore::new(count.max(1))), idle: Arc::default() }
+    }
+
+    /// Runs `work` on a connection of its own for that time.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let closed = |_| count_error(StoreError::Unavailable("it is closed".to_owned()));
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
+        let read = move || {
+            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = match taken {
+                Some(connection) => connection,
+                None => open_reader(&path)?,
+            };
+            let result = work(&mut connection);
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(connection);
+            gauge!(DB_POOL_IDLE).set(idle.len() as f64);
+            drop(idle);
+            drop(permit);
+            result.map_err(StoreError::from)
+        };
+        let joined = tokio::task::spawn_blocking(read).await;
+        joined.map_err(|e| StoreError::Internal(e.to_string())).and_then(|result| result).map_err(count_error)
+    }
+
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn open_reader(path: &std::path::Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| refuse(&e))?;
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 10000; PRAGMA cache_size = -4096;")
+        .map_err(|e| refuse(&e))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    gauge!(DB_POOL_CONNECTIONS).increment(1.0);
+    Ok(connection)
+}

@@ -1,0 +1,14 @@
+//! The vocabulary of Bowline: ids, timestamps, limits and the closed set of error codes.
+//!
+//! Every other crate speaks these types. This crate refuses to do I/O, to be async, and to hold any
+//! subsystem's configuration: what only one subsystem needs lives in that subsystem.
+
+mod code;
+mod ids;
+mod limits;
+mod timestamp;
+
+pub use code::Code;
+pub use ids::{AgentId, BatchId, CommandId, EventId, ParseIdError, StoreId, StreamId, TenantId};
+pub use limits::Limits;
+pub use timestamp::{ParseTimestampError, Timestamp};
