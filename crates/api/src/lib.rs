@@ -1,1 +1,21 @@
-//! api
+//! The gateway: everything that Bowline serves over HTTP.
+//!
+//! It turns requests into calls of the line and answers into JSON, authenticates and authorizes, and keeps
+//! slow or hostile clients from costing others anything. It decides nothing about events, and no other crate
+//! serves HTTP for the gateway.
+
+mod auth;
+mod config;
+mod error;
+mod frame;
+mod metrics;
+mod openapi;
+mod routes;
+mod server;
+mod state;
+
+pub use auth::{ApiKeySecret, TokenClaims, sign_token};
+pub use config::{AuthConfig, AuthMode, Config};
+pub use openapi::openapi_json;
+pub use server::{Error, Service};
+pub use state::{Dependencies, Drain};

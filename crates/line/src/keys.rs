@@ -14,8 +14,8 @@ use metrics::{counter, gauge};
 
 use crate::metrics::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES};
 
-/// Verifications by one key after which it is prepared; preparing costs about as much as four of them.
-const PREPARE_AFTER_USES: u32 = 8;
+/// Verifications by one key after which it is prepared: preparing costs as much as it saves in sixty of them.
+const PREPARE_AFTER_USES: u32 = 64;
 
 /// Prepared keys at most: 512 tables are 15 MiB.
 const PREPARED_MAX: u32 = 512;

@@ -1,1 +1,16 @@
-//! node
+//! The composition root: one configuration, one data folder, and every subsystem put together in order.
+//!
+//! [`Node::build`] reads like a table of contents; [`Node::run`] starts what was built and takes it down in
+//! the reverse order. Nothing here decides anything about events.
+
+mod config;
+mod data;
+mod node;
+mod store;
+
+pub use config::{
+    Config, ConfigError, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig, StoreConfig, UNSERVED,
+};
+pub use data::{DataError, DataFolder};
+pub use node::{Error, Node};
+pub use store::{StoreOpenError, open_store};

@@ -62,6 +62,9 @@ pub trait LineStore: Debug + Send + Sync + 'static {
 
     /// Makes a commitment the stream's last one, if its predecessor still is: `sequence_start` follows the
     /// last commitment's end and `prev_state_root` is its state root (or there is none and the root is zero).
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] if the stream does not reach to the commitment's end.
     async fn insert_commitment(
         &self,
         commitment: Commitment,
@@ -127,7 +130,8 @@ pub trait LineStore: Debug + Send + Sync + 'static {
     /// The last sequence number whose effects a follower finished in a stream; 0 if none.
     async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError>;
 
-    /// Moves a follower's cursor forward; a lower number than the stored one changes nothing.
+    /// Moves a follower's cursor forward; a lower number than the stored one changes nothing, and neither
+    /// does a stream that has no event.
     async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError>;
 
     /// Answers if the store can be read and written.

@@ -1,6 +1,10 @@
 //! The store's metrics, each present at zero from the start.
 
+use std::time::Duration;
+
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::{AppendOutcome, AppendReport};
 
 pub(crate) const DB_POOL_CONNECTIONS: &str = "db_pool_connections";
 pub(crate) const DB_POOL_IDLE: &str = "db_pool_idle_connections";
@@ -24,6 +28,13 @@ pub(crate) fn declare() {
         counter!(ERRORS, "kind" => kind).absolute(0);
     }
     drop((histogram!(APPEND_SECONDS), histogram!(GROUP_EVENTS)));
+}
+
+/// Records a group commit: how long it took, and how many events it wrote.
+pub(crate) fn record_append(took: Duration, report: &AppendReport) {
+    let written = report.outcomes.iter().filter(|outcome| matches!(outcome, AppendOutcome::Accepted(_))).count();
+    histogram!(APPEND_SECONDS).record(took);
+    histogram!(GROUP_EVENTS).record(written as f64);
 }
 
 /// Counts a refusal and hands it on.

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_types::{AgentId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Envelope, Hash, Receipt, Rejection};
 use uuid::Uuid;
 
+use crate::StoreError;
+
 /// What became of one event of an append.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// It has a sequence number now, and is durable.
     Accepted(Receipt),
@@ -27,7 +29,7 @@ pub struct AppendReport {
 }
 
 /// An event as it is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
     /// As the agent signed it.
     pub envelope: Envelope,
@@ -116,7 +118,7 @@ impl CommitmentOrigin {
 }
 
 /// A commitment as it is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitmentRecord {
     /// The commitment.
     pub commitment: Commitment,
@@ -279,10 +281,15 @@ pub struct CursorRecord {
 /// An event that is there already, as far as a replay needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownEvent {
-    pub(crate) event_id: EventId,
     pub(crate) signing_hash: Hash,
     pub(crate) signature: bowline_ves::Signature,
     pub(crate) receipt: Receipt,
+}
+
+/// The refusal of a commitment to events that are not there: nobody could ever prove one of them.
+pub(crate) fn beyond_head(commitment: &Commitment, head: u64) -> StoreError {
+    let (stream, end) = (commitment.stream, commitment.sequence_end);
+    StoreError::Internal(format!("a commitment up to {end} of stream {stream}, whose head is {head}"))
 }
 
 /// An API key's comma-separated lists as a store keeps them; none if a word in them is not known. An empty

@@ -48,6 +48,7 @@ pub(crate) struct Row {
 pub(crate) struct Sequenced {
     pub(crate) outcomes: Vec<AppendOutcome>,
     pub(crate) rows: Vec<Row>,
+    /// Of every stream that the batch names, as they stand after it.
     pub(crate) counters: HashMap<StreamId, Counter>,
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn sequence(
     let mut in_batch: HashMap<(StreamId, EventId), usize> = HashMap::with_capacity(batch.len());
     let mut verdicts = Vec::with_capacity(batch.len());
     for event in batch {
+        known.counters.entry(event.envelope.stream).or_insert(Counter { current: 0, updated_at: now });
         let verdict = judge(&event, &known, &in_batch, &assigned).unwrap_or_else(|| {
             let row = assign(event, &mut known, now);
             in_batch.insert((row.event.envelope.stream, row.event.envelope.event_id), assigned.len());
@@ -136,8 +138,9 @@ fn judge(
 fn assign(event: VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
     let stream = event.envelope.stream;
     let counter = known.counters.entry(stream).or_insert(Counter { current: 0, updated_at: now });
+    // A counter at 0 may be left over from an append that took nothing, whose time binds nobody.
+    counter.updated_at = if counter.current == 0 { now } else { counter.updated_at.max(now) };
     counter.current += 1;
-    counter.updated_at = counter.updated_at.max(now);
     let (sequence_number, sequenced_at) = (counter.current, counter.updated_at);
     let version = known.entity_versions.entry(entity_key(&event)).or_insert(0);
     *version += 1;

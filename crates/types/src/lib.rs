@@ -6,9 +6,11 @@
 mod code;
 mod ids;
 mod limits;
+mod secret;
 mod timestamp;
 
 pub use code::Code;
 pub use ids::{AgentId, BatchId, CommandId, EventId, ParseIdError, StoreId, StreamId, TenantId};
 pub use limits::Limits;
+pub use secret::Secret;
 pub use timestamp::{ParseTimestampError, Timestamp};

@@ -87,7 +87,6 @@ pub struct EncryptedPayload {
 
 #[derive(Deserialize)]
 struct Wire {
-    enc_version: u32,
     aead: String,
     nonce_b64u: String,
     ciphertext_b64u: String,
@@ -126,7 +125,6 @@ impl EncryptedPayload {
             return Err(EncryptedError::Version { found });
         }
         let wire: Wire = serde_json::from_str(json).map_err(syntax)?;
-        debug_assert_eq!(wire.enc_version, 1);
         wire.check_algorithms()?;
         let ciphertext = decode("ciphertext_b64u", &wire.ciphertext_b64u)?;
         if ciphertext.is_empty() {

@@ -14,10 +14,10 @@ use crate::keys::AgentPublicKey;
 use crate::prepared::PreparedKey;
 
 /// Agent keys that one export may bring; more is an error, because each is held in memory.
-pub const AGENT_KEYS_MAX: usize = 1 << 20;
+pub const AGENT_KEYS_MAX: usize = 1 << 18;
 
-/// Uses after which an agent's key gets a table: making one costs about as much as a few verifications.
-const USES_BEFORE_TABLE: u32 = 8;
+/// Uses after which an agent's key gets a table: making one costs as much as it saves in about sixty uses.
+const USES_BEFORE_TABLE: u32 = 64;
 
 /// Agent keys that get a table of 30 KiB; further ones are verified without.
 const TABLES_MAX: usize = 1024;

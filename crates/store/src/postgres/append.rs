@@ -25,8 +25,9 @@ pub(super) async fn append(
     signer: Arc<SequencerSigner>,
     now: Timestamp,
 ) -> Result<AppendReport, StoreError> {
-    let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
-    let known = known(&mut transaction, &batch, now).await.map_err(|e| refuse(&e))?;
+    let streams: BTreeSet<StreamId> = batch.iter().map(|e| e.envelope.stream).collect();
+    let (mut transaction, counters) = lock(pool, &streams, now).await.map_err(|e| refuse(&e))?;
+    let known = known(&mut transaction, &batch, counters).await.map_err(|e| refuse(&e))?;
     let sequenced = tokio::task::spawn_blocking(move || sequence(batch, known, &signer, now))
         .await
         .map_err(|e| StoreError::Internal(e.to_string()))?;
@@ -40,18 +41,31 @@ pub(super) async fn append(
     Ok(AppendReport { outcomes: sequenced.outcomes, heads })
 }
 
-/// Locks the counters and reads what the store holds of the things that the batch names.
+/// Begins a transaction that holds the counters of all these streams.
+async fn lock(
+    pool: &PgPool,
+    streams: &BTreeSet<StreamId>,
+    now: Timestamp,
+) -> sqlx::Result<(Transaction<'static, Postgres>, HashMap<StreamId, Counter>)> {
+    let mut transaction = pool.begin().await?;
+    let mut counters = lock_counters(&mut transaction, streams).await?;
+    if counters.len() < streams.len() {
+        // Creating may wait for another process that creates the same stream, and that one may wait for a
+        // counter which is locked here: so let go of them first.
+        transaction.rollback().await?;
+        transaction = pool.begin().await?;
+        create_streams(&mut transaction, streams, now).await?;
+        counters = lock_counters(&mut transaction, streams).await?;
+    }
+    Ok((transaction, counters))
+}
+
+/// What the store holds of the things that the batch names.
 async fn known(
     transaction: &mut Transaction<'_, Postgres>,
     batch: &[VerifiedEvent],
-    now: Timestamp,
+    counters: HashMap<StreamId, Counter>,
 ) -> sqlx::Result<Known> {
-    let streams: BTreeSet<StreamId> = batch.iter().map(|e| e.envelope.stream).collect();
-    let mut counters = lock_counters(transaction, &streams).await?;
-    if counters.len() < streams.len() {
-        create_streams(transaction, &streams, now).await?;
-        counters = lock_counters(transaction, &streams).await?;
-    }
     let mut known = Known { counters, ..Known::default() };
     known.events = known_events(transaction, batch).await?;
     if batch.iter().any(|e| e.envelope.command_id.is_some()) {
@@ -127,7 +141,6 @@ async fn known_events(
         let stored = stored_event(row)?;
         let event_id = stored.envelope.event_id;
         let event = KnownEvent {
-            event_id,
             signing_hash: stored.signing_hash,
             signature: stored.envelope.agent_signature,
             receipt: stored.receipt,
@@ -265,7 +278,10 @@ async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()>
 pub(super) async fn advance_cursor(pool: &PgPool, cursor: &CursorRecord) -> Result<(), StoreError> {
     let (tenant, store): (TenantId, StoreId) = (cursor.stream.tenant_id, cursor.stream.store_id);
     sqlx::query(
-        "INSERT INTO follower_cursors AS c VALUES ($1, $2, $3, $4) ON CONFLICT (follower, tenant_id, store_id)
+        "INSERT INTO follower_cursors AS c
+         SELECT $1::text, tenant_id, store_id, $4::bigint FROM sequence_counters
+         WHERE tenant_id = $2 AND store_id = $3 AND current_sequence > 0
+         ON CONFLICT (follower, tenant_id, store_id)
          DO UPDATE SET sequence_number = greatest(c.sequence_number, excluded.sequence_number)",
     )
     .bind(&cursor.follower)
@@ -275,5 +291,5 @@ pub(super) async fn advance_cursor(pool: &PgPool, cursor: &CursorRecord) -> Resu
     .execute(pool)
     .await
     .map(drop)
-    .map_err(|e| refuse(&e))
+    .map_err(|e| refuse_commit(&e))
 }

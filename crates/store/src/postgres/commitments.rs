@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use super::error::{refuse, refuse_commit};
 use super::rows::{COMMITMENT_COLUMNS, commitment, hash, signed, unsigned};
+use crate::records::beyond_head;
 use crate::{CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, StoreError};
 
 pub(super) async fn insert(
@@ -42,6 +43,17 @@ pub(super) async fn insert(
     };
     if !follows {
         return Ok(InsertCommitment::Superseded);
+    }
+    let head: Option<i64> =
+        sqlx::query_scalar("SELECT current_sequence FROM sequence_counters WHERE tenant_id = $1 AND store_id = $2")
+            .bind(tenant)
+            .bind(store)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(|e| refuse(&e))?;
+    let head = head.map_or(0, i64::unsigned_abs);
+    if new.sequence_end > head {
+        return Err(beyond_head(new, head));
     }
     let sql = format!(
         "INSERT INTO ves_commitments ({COMMITMENT_COLUMNS}, upper_levels)

@@ -1,4 +1,6 @@
 //! PostgreSQL's errors in the store's words, by SQLSTATE class (PostgreSQL manual, appendix A).
+//!
+//! It never calls a store unavailable where a change may have been made.
 
 use crate::StoreError;
 
@@ -30,10 +32,24 @@ pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// An error of the commit itself: if the connection broke, nobody here knows how it ended.
+/// An error of a commit, or of a statement that is a transaction by itself: if the connection broke, nobody
+/// here knows how it ended.
 pub(super) fn refuse_commit(error: &sqlx::Error) -> StoreError {
     match refuse(error) {
-        StoreError::Unavailable(text) => StoreError::OutcomeUnknown(text),
+        StoreError::Unavailable(text) if !rolled_back(error) => StoreError::OutcomeUnknown(text),
         other => other,
+    }
+}
+
+/// Whether the statement was never sent, or the server itself said that it failed.
+fn rolled_back(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        // Class 08 and a server that is going down tell of the connection, not of the transaction.
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            !code.starts_with("08") && !code.starts_with("57P")
+        }
+        _ => false,
     }
 }

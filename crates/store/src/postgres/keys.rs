@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
-use super::error::refuse;
+use super::error::{refuse, refuse_commit};
 use super::rows::{hash, key, moment, signed, small};
 use crate::records::{join_words, parse_scopes};
 use crate::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, RegisterKey, SequencerKeyRecord, StoreError};
@@ -29,7 +29,7 @@ pub(super) async fn register_agent_key(pool: &PgPool, key: &AgentKeyRecord) -> R
         .bind(key.created_at.to_chrono())
         .execute(pool)
         .await
-        .map_err(|e| refuse(&e))?;
+        .map_err(|e| refuse_commit(&e))?;
     if inserted.rows_affected() == 1 {
         return Ok(RegisterKey::Created);
     }
@@ -98,7 +98,8 @@ pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(),
         "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (key_hash) DO UPDATE SET tenant_id = excluded.tenant_id, agent_id = excluded.agent_id,
-             permissions = excluded.permissions, store_ids = excluded.store_ids, active = excluded.active",
+             permissions = excluded.permissions, store_ids = excluded.store_ids, active = excluded.active,
+             created_at = excluded.created_at",
     )
     .bind(&key.key_hash.as_bytes()[..])
     .bind(key.tenant_id.uuid())
@@ -110,7 +111,7 @@ pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(),
     .execute(pool)
     .await
     .map(drop)
-    .map_err(|e| refuse(&e))
+    .map_err(|e| refuse_commit(&e))
 }
 
 pub(super) async fn api_key(pool: &PgPool, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
@@ -155,7 +156,7 @@ pub(super) async fn register_sequencer_key(
             .bind(now.to_chrono())
             .execute(pool)
             .await
-            .map_err(|e| refuse(&e))?;
+            .map_err(|e| refuse_commit(&e))?;
             let made = sqlx::query(find).bind(sequencer_id).bind(&public_key[..]).fetch_one(pool).await;
             made.map_err(|e| refuse(&e))?
         }

@@ -12,7 +12,7 @@ mod read;
 mod rows;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
@@ -22,7 +22,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::error::refuse;
-use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare};
+use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord,
@@ -113,6 +113,13 @@ impl PostgresStore {
     }
 }
 
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        // The listener holds the pool, and with it every connection.
+        self.listener.abort();
+    }
+}
+
 async fn migrate(options: &PgConnectOptions, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
     let mut connection = PgConnection::connect_with(options).await.map_err(|e| refuse(&e))?;
     let migrated = migrate_locked(&mut connection, apply).await;
@@ -170,7 +177,9 @@ impl LineStore for PostgresStore {
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
+        let began = Instant::now();
         let report = self.counted(append::append(&self.pool, batch, signer, now).await)?;
+        record_append(began.elapsed(), &report);
         for (stream, head) in &report.heads {
             self.tail.advance(*stream, *head);
         }

@@ -30,7 +30,7 @@ pub(super) async fn page(pool: &PgPool, query: &ReadQuery) -> Result<Page, Store
         sql.push(" AND event_type = ").push_bind(event_type);
     }
     // One more than asked for tells whether there is a next page.
-    sql.push(" ORDER BY sequence_number LIMIT ").push_bind(signed(query.limit as u64 + 1));
+    sql.push(" ORDER BY sequence_number LIMIT ").push_bind(signed((query.limit as u64).saturating_add(1)));
     let mut page = Page::default();
     let mut bytes = 0;
     let mut rows = sql.build().fetch(pool);
@@ -104,7 +104,7 @@ pub(super) async fn leaves(pool: &PgPool, of: StreamId, start: u64, end: u64) ->
     let mut leaves = Vec::new();
     let mut first = start;
     while first <= end {
-        let last = end.min(first + LEAVES_PER_STATEMENT - 1);
+        let last = end.min(first.saturating_add(LEAVES_PER_STATEMENT - 1));
         let bytes: Option<Vec<u8>> = sqlx::query_scalar(
             "SELECT string_agg(leaf, ''::bytea ORDER BY sequence_number) FROM ves_events
              WHERE tenant_id = $1 AND store_id = $2 AND sequence_number BETWEEN $3 AND $4",
@@ -118,7 +118,7 @@ pub(super) async fn leaves(pool: &PgPool, of: StreamId, start: u64, end: u64) ->
         .map_err(|e| refuse(&e))?;
         let bytes = bytes.unwrap_or_default();
         leaves.extend(bytes.as_chunks::<32>().0.iter().copied().map(Hash::new));
-        let expected = last + 1 - start;
+        let expected = (last - start).saturating_add(1);
         if leaves.len() as u64 != expected {
             let found = leaves.len();
             let problem = format!("{found} of the {expected} leaves {start} to {last} of stream {of} are stored");

@@ -1,5 +1,8 @@
 //! The write path: one transaction a batch, prepared statements, one `fsync` at its commit.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use bowline_types::{StreamId, Timestamp};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
@@ -17,9 +20,8 @@ pub(super) fn append(
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known = known(&transaction, &batch)?;
-    let before: Vec<StreamId> = known.counters.keys().copied().collect();
     let sequenced = sequence(batch, known, signer, now);
-    let mut stream_numbers = std::collections::HashMap::with_capacity(before.len() + 1);
+    let mut stream_numbers = HashMap::with_capacity(sequenced.counters.len());
     for row in &sequenced.rows {
         let stream = row.event.envelope.stream;
         let number = match stream_numbers.get(&stream) {
@@ -49,7 +51,7 @@ fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known
         let envelope = &event.envelope;
         let stream = envelope.stream;
         let Some(number) = stream_no(transaction, stream)? else { continue };
-        if let std::collections::hash_map::Entry::Vacant(entry) = known.counters.entry(stream) {
+        if let Entry::Vacant(entry) = known.counters.entry(stream) {
             let counter = transaction
                 .prepare_cached("SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1")?
                 .query_row([number], |row| Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? }))?;
@@ -73,7 +75,7 @@ fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known
                 known.commands.insert((stream, command), bowline_types::EventId::from_bytes(holder));
             }
         }
-        if let std::collections::hash_map::Entry::Vacant(entry) = known.entity_versions.entry(entity_key(event)) {
+        if let Entry::Vacant(entry) = known.entity_versions.entry(entity_key(event)) {
             let version = transaction
                 .prepare_cached(
                     "SELECT entity_version FROM ves_events

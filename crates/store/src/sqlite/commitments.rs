@@ -5,7 +5,8 @@ use bowline_ves::{Commitment, Hash};
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior};
 
 use super::pool::Failure;
-use super::rows::{COMMITMENT_COLUMNS, commitment, signed, stream_no, stream_of};
+use super::rows::{COMMITMENT_COLUMNS, commitment, signed, stream_no, stream_of, unsigned};
+use crate::records::beyond_head;
 use crate::{CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment};
 
 pub(super) fn insert(
@@ -15,7 +16,7 @@ pub(super) fn insert(
     origin: CommitmentOrigin,
 ) -> Result<InsertCommitment, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let Some(number) = stream_no(&transaction, new.stream)? else { return Ok(InsertCommitment::Superseded) };
+    let Some(number) = stream_no(&transaction, new.stream)? else { return Err(beyond_head(new, 0).into()) };
     let follows = match last(&transaction, new.stream)? {
         Some(last) => {
             last.commitment.sequence_end + 1 == new.sequence_start
@@ -25,6 +26,12 @@ pub(super) fn insert(
     };
     if !follows {
         return Ok(InsertCommitment::Superseded);
+    }
+    let head = transaction
+        .prepare_cached("SELECT current_sequence FROM sequence_counters WHERE stream_no = ?1")?
+        .query_row([number], |row| unsigned(row, 0))?;
+    if new.sequence_end > head {
+        return Err(beyond_head(new, head).into());
     }
     let sql = format!(
         "INSERT INTO ves_commitments (stream_no, upper_levels, {COMMITMENT_COLUMNS}) \

@@ -13,6 +13,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
@@ -140,11 +141,18 @@ impl LineStore for SqliteStore {
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
-        let report = self.writer.run(move |connection| append::append(connection, batch, &signer, now)).await?;
-        for (stream, head) in &report.heads {
-            self.tail.advance(*stream, *head);
-        }
-        Ok(report)
+        let tail = self.tail.clone();
+        let append = move |connection: &mut Connection| {
+            let began = Instant::now();
+            let report = append::append(connection, batch, &signer, now)?;
+            metrics::record_append(began.elapsed(), &report);
+            // Here and not where the answer is awaited: the caller may be gone, and the followers still wait.
+            for (stream, head) in &report.heads {
+                tail.advance(*stream, *head);
+            }
+            Ok(report)
+        };
+        self.writer.run(append).await
     }
 
     async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
@@ -264,7 +272,8 @@ impl LineStore for SqliteStore {
     }
 
     async fn close(&self) {
+        // The last connection that closes folds the log into the file, so that must be the writer.
+        self.readers.close().await;
         self.writer.stop().await;
-        self.readers.close();
     }
 }

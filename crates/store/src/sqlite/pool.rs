@@ -15,6 +15,9 @@ use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error
 /// Writes that wait for the writer's thread; one more makes its caller wait.
 const WRITES_QUEUED_MAX: usize = 64;
 
+/// Connections that read at most: each costs a few file handles and megabytes.
+const READERS_MAX: u32 = 256;
+
 /// Why a statement did not go through: the database's own error, or ours.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -121,15 +124,17 @@ impl Writer {
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
+    count: u32,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf, count: usize) -> Self {
-        gauge!(DB_POOL_MAX).set(count as f64 + 1.0);
+        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, READERS_MAX);
+        gauge!(DB_POOL_MAX).set(f64::from(count) + 1.0);
         gauge!(DB_POOL_CONNECTIONS).set(1.0);
-        Self { path, permits: Arc::new(Semaphore::new(count.max(1))), idle: Arc::default() }
+        Self { path, count, permits: Arc::new(Semaphore::new(count as usize)), idle: Arc::default() }
     }
 
     /// Runs `work` on a connection of its own for that time.
@@ -159,8 +164,11 @@ impl Readers {
         joined.map_err(|e| StoreError::Internal(e.to_string())).and_then(|result| result).map_err(count_error)
     }
 
-    pub(super) fn close(&self) {
+    /// Finishes the reads under way, then closes every connection.
+    pub(super) async fn close(&self) {
+        let all = self.permits.acquire_many(self.count).await;
         self.permits.close();
+        drop(all);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn page(connection: &Connection, query: &ReadQuery) -> Result<Page, F
     let first = position(number, query.from);
     let last = position(number, query.to.unwrap_or(u64::MAX));
     // One more than asked for tells whether there is a next page.
-    let limit = signed(query.limit as u64 + 1);
+    let limit = signed((query.limit as u64).saturating_add(1));
     let mut sql = format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE position BETWEEN ?1 AND ?2");
     let mut values: Vec<&dyn ToSql> = vec![&first, &last, &limit];
     let mut filter = |condition: &str, value| {
@@ -100,7 +100,7 @@ pub(super) fn leaves(connection: &Connection, stream: StreamId, start: u64, end:
     let number = stream_no(connection, stream)?.unwrap_or(0);
     let mut statement =
         connection.prepare_cached("SELECT leaf FROM ves_leaves WHERE position BETWEEN ?1 AND ?2 ORDER BY position")?;
-    let expected = (end + 1).saturating_sub(start);
+    let expected = end.checked_sub(start).map_or(0, |span| span.saturating_add(1));
     let mut leaves = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(1 << 20));
     let mut rows = statement.query((position(number, start), position(number, end)))?;
     while let Some(row) = rows.next()? {

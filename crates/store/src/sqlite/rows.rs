@@ -129,7 +129,6 @@ pub(super) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<
 
 pub(super) fn known_event(stored: StoredEvent) -> KnownEvent {
     KnownEvent {
-        event_id: stored.envelope.event_id,
         signing_hash: stored.signing_hash,
         signature: stored.envelope.agent_signature,
         receipt: stored.receipt,

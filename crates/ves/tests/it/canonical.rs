@@ -1,4 +1,7 @@
-//! RFC 8785: its own examples, the traps, and the laws of a canonical form.
+//! RFC 8785: its own examples, the traps of numbers and key order, and the laws of a canonical form.
+//!
+//! The laws are checked against serde_json's own reading of the same text, which shares no code with the
+//! writer under test.
 
 use bowline_ves::{CanonicalError, canonicalize};
 use proptest::prelude::*;

@@ -1,4 +1,6 @@
-//! Judging envelopes: every rejection has its case, its reason and its place in the order.
+//! Judging envelopes: every rejection has its case, its reason and its place in the order of checks.
+//!
+//! The reasons are compared as literal texts, because clients match on them.
 
 use bowline_ves::{
     AgentPublicKey, Envelope, Hash, Payload, PreparedKey, Rejection, Signature, VerifyKey, sign_envelope,

@@ -1,4 +1,6 @@
-//! Parsing and writing envelopes: what is lenient, what is refused with which field, what survives a round trip.
+//! Parsing and writing envelopes: what is lenient, what is refused and under which field's name.
+//!
+//! Whatever is parsed must survive being written and parsed again, the payload's bytes included.
 
 use bowline_ves::{Envelope, Payload, Rejection};
 use serde_json::{Value, json};

@@ -1,4 +1,7 @@
-//! Signatures: RFC 8032 vectors, the strict rules, and that the prepared key decides as the plain one does.
+//! Signatures: RFC 8032 vectors, the strict rules, and that a prepared key decides as a plain one does.
+//!
+//! The last is checked on signatures that lax verifiers accept: R of small order, keys and Rs with a torsion
+//! component, scalars beyond the group order.
 
 use bowline_ves::{AgentPublicKey, KeyError, PreparedKey, SecretKey, Signature};
 use curve25519_dalek::EdwardsPoint;

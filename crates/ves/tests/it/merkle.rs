@@ -1,4 +1,6 @@
-//! Trees against a literal, fully padded model, and proofs that must and must not hold.
+//! Trees against a literal model with its pads written out, and proofs that must and must not hold.
+//!
+//! A proof made of a tile and the stored upper levels must be the very proof that the whole tree gives.
 
 use bowline_ves::{
     Hash, InclusionProof, ProofError, Tree, node_hash, pad_leaf, padded_leaf_count, proof_from_tile, root,
@@ -74,9 +76,9 @@ fn a_proof_that_does_not_fit_is_refused() {
     // Index 6 has the same low bits as 2 and would otherwise pass.
     let shifted = InclusionProof { leaf_index: 6, ..good.clone() };
     assert_eq!(shifted.verify(&tree.root()), Err(ProofError::IndexOutOfRange { leaf_index: 6, depth: 2 }));
-    let long = InclusionProof { path: vec![Hash::ZERO; 65], ..good.clone() };
+    let long = InclusionProof { path: vec![Hash::ZERO; 65], ..good };
     assert_eq!(long.verify(&tree.root()), Err(ProofError::PathTooLong { found: 65 }));
-    let full = InclusionProof { leaf_index: u64::MAX, path: vec![Hash::ZERO; 64], ..good.clone() };
+    let full = InclusionProof { leaf_index: u64::MAX, path: vec![Hash::ZERO; 64], ..good };
     assert!(matches!(full.verify(&tree.root()), Err(ProofError::RootMismatch { .. })));
     let other = InclusionProof { leaf_hash: Hash::ZERO, ..good };
     assert!(matches!(other.verify(&tree.root()), Err(ProofError::RootMismatch { .. })));

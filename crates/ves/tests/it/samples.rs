@@ -1,4 +1,7 @@
-//! Signed events, receipts and sequencers for the tests, all deterministic.
+//! Signed events, receipts and sequencers that the other modules share.
+//!
+//! All are deterministic: fixed ids, fixed seeds, a fixed moment. The base event is the one of the published
+//! full signing test.
 
 use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Draft, Envelope, SecretKey, SequencerSigner, sign_envelope};

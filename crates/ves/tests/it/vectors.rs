@@ -1,4 +1,6 @@
 //! Byte-exact vectors: published ones, and ones computed by an independent program from the written rules.
+//!
+//! A change here is a change of the protocol: whatever has been signed or committed would no longer verify.
 
 use bowline_types::{EventId, StoreId, StreamId, TenantId};
 use bowline_ves::{
@@ -219,7 +221,7 @@ fn receipts_survive_their_json_and_bind_every_field() {
         Receipt { receipt_hash: Hash::ZERO, ..receipt.clone() },
         Receipt { key_version: 4, ..receipt.clone() },
         Receipt { signature: receipt.attestation, ..receipt.clone() },
-        Receipt { attestation: receipt.signature, ..receipt.clone() },
+        Receipt { attestation: receipt.signature, ..receipt },
     ];
     for receipt in changed {
         assert!(receipt.verify(Some(&signing_hash), &key).is_err(), "{receipt:?}");
@@ -255,7 +257,7 @@ fn commitments_chain_and_survive_their_json() {
         Commitment { tree_depth: 3, ..first.clone() },
         Commitment { padded_leaf_count: 8, ..first.clone() },
         Commitment { merkle_root: leaves[0], ..first.clone() },
-        Commitment { prev_state_root: leaves[0], ..first.clone() },
+        Commitment { prev_state_root: leaves[0], ..first },
     ];
     assert!(changed.iter().all(|commitment| commitment.check().is_err()));
 }

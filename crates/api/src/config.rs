@@ -1,0 +1,105 @@
+//! What an operator may set about the gateway.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bowline_types::Secret;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on; the default is reachable from this machine only.
+    pub host: IpAddr,
+    /// The port to listen on; 0 for any free one.
+    pub port: u16,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// Seconds between two heartbeats on a silent event stream.
+    pub heartbeat_secs: u64,
+    /// Seconds that a client may take to send a request's head.
+    pub header_secs_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            auth: AuthConfig::default(),
+            heartbeat_secs: 15,
+            header_secs_max: 10,
+        }
+    }
+}
+
+/// Whether credentials are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Every request needs a credential.
+    #[default]
+    Required,
+    /// Every request has all rights. Only for a loopback address.
+    Disabled,
+}
+
+/// How requests are authenticated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Whether credentials are asked for.
+    pub mode: AuthMode,
+    /// A key with all rights over every tenant, of 8 or more characters; kept only as a hash in memory.
+    pub bootstrap_admin_api_key: Option<Secret>,
+    /// The HS256 secret of tokens; without it no token is accepted.
+    pub jwt_secret: Option<Secret>,
+    /// The `iss` that tokens must have.
+    pub jwt_issuer: String,
+    /// The `aud` that tokens must have.
+    pub jwt_audience: String,
+    /// Seconds after which a cached API key is read again.
+    pub api_key_ttl_secs: u64,
+    /// API keys kept in memory.
+    pub api_keys_cached_max: usize,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Required,
+            bootstrap_admin_api_key: None,
+            jwt_secret: None,
+            jwt_issuer: "stateset-sequencer".to_owned(),
+            jwt_audience: "stateset-api".to_owned(),
+            api_key_ttl_secs: 30,
+            api_keys_cached_max: 10_000,
+        }
+    }
+}
+
+/// Characters that a bootstrap key has at least.
+const BOOTSTRAP_KEY_CHARS_MIN: usize = 8;
+
+impl Config {
+    /// What is wrong with these settings; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.auth.mode == AuthMode::Disabled && !self.host.is_loopback() {
+            problems.push(format!(
+                "api.auth.mode is `disabled` and api.host is {}: set api.host to 127.0.0.1, or the mode to `required`",
+                self.host
+            ));
+        }
+        let key = self.auth.bootstrap_admin_api_key.as_ref();
+        if key.is_some_and(|key| key.reveal().chars().count() < BOOTSTRAP_KEY_CHARS_MIN) {
+            problems.push(format!(
+                "api.auth.bootstrap_admin_api_key (BOOTSTRAP_ADMIN_API_KEY) has fewer than {BOOTSTRAP_KEY_CHARS_MIN} characters"
+            ));
+        }
+        if self.auth.jwt_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 32) {
+            problems.push("api.auth.jwt_secret (JWT_SECRET) has fewer than 32 bytes".to_owned());
+        }
+        problems
+    }
+}

@@ -1,0 +1,73 @@
+//! The frame around every route: request id, time limit, panics, safe headers, metrics and the error body.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bowline_types::Code;
+use futures_util::FutureExt;
+use metrics::{counter, histogram};
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
+use crate::state::Api;
+
+/// Characters of a client's request id that are kept; a longer one is replaced.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+pub(crate) async fn frame(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let request_id = request_id(&request);
+    let method = request.method().as_str().to_owned();
+    let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let time_max = Duration::from_secs(api.limits.request_secs_max);
+    let served = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(time_max, served).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            counter!(PANICS).increment(1);
+            tracing::error!(component = "api", %request_id, %method, %path, "Request panicked");
+            ApiError::new(Code::InternalError, "a defect of this server; its log has the request id").into_response()
+        }
+        Err(_) => {
+            let message = format!("the request took more than {} s", time_max.as_secs());
+            ApiError::new(Code::Timeout, message).into_response()
+        }
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        write_body(&mut response, &error, &request_id);
+    }
+    safe_headers(&mut response, &request_id);
+    let status = response.status().as_u16().to_string();
+    counter!(REQUESTS, "method" => method.clone(), "path" => path.clone(), "status" => status).increment(1);
+    histogram!(REQUEST_SECONDS, "method" => method, "path" => path).record(began.elapsed());
+    response
+}
+
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let fits = |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX;
+    given.filter(fits).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+fn write_body(response: &mut Response, error: &ApiError, request_id: &str) {
+    let body = error.body(request_id).to_string();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = body.into();
+}
+
+fn safe_headers(response: &mut Response, request_id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}

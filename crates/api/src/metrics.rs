@@ -1,0 +1,38 @@
+//! The gateway's metrics, each present at zero from the start. The names without a `bowline_` prefix are
+//! those that the sequencer's operators already graph.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+pub(crate) const REQUESTS: &str = "sequencer_http_requests_total";
+pub(crate) const REQUEST_SECONDS: &str = "sequencer_http_request_latency_seconds";
+pub(crate) const INGEST_SECONDS: &str = "sequencer_ingest_latency_seconds";
+pub(crate) const REQUEST_EVENTS: &str = "sequencer_request_batch_events";
+pub(crate) const EVENTS_RECEIVED: &str = "sequencer_ves_events_received";
+pub(crate) const CONNECTIONS: &str = "bowline_http_connections";
+pub(crate) const STREAMS: &str = "bowline_event_streams";
+pub(crate) const SLOW_READERS: &str = "bowline_slow_readers_total";
+pub(crate) const PANICS: &str = "bowline_http_panics_total";
+pub(crate) const UPTIME: &str = "sequencer_uptime_seconds";
+pub(crate) const AGENT_KEYS: &str = "sequencer_agent_registration_total";
+
+/// Names, describes and zeroes every metric of this crate.
+pub(crate) fn declare() {
+    describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, path and status");
+    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time to answer a request");
+    describe_histogram!(INGEST_SECONDS, Unit::Seconds, "Time to answer an ingest request");
+    describe_histogram!(REQUEST_EVENTS, Unit::Count, "Events of one ingest request");
+    describe_counter!(EVENTS_RECEIVED, Unit::Count, "Events that arrived in ingest requests");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections");
+    describe_gauge!(STREAMS, Unit::Count, "Open event streams");
+    describe_counter!(SLOW_READERS, Unit::Count, "Event streams closed because their reader took no bytes");
+    describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of ours");
+    describe_gauge!(UPTIME, Unit::Seconds, "Seconds since the node started");
+    describe_counter!(AGENT_KEYS, Unit::Count, "Agent keys registered");
+    for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS] {
+        counter!(name).absolute(0);
+    }
+    for name in [CONNECTIONS, STREAMS, UPTIME] {
+        gauge!(name).set(0.0);
+    }
+    drop((histogram!(INGEST_SECONDS), histogram!(REQUEST_EVENTS)));
+}

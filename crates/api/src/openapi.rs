@@ -1,0 +1,50 @@
+//! The description of the API, made from the routes themselves, and a page to read it without the internet.
+
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+/// The part of the document that no route contributes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Bowline",
+        description = "One durable, ordered, provable line of signed events. Errors are \
+            `{\"error\":{\"code\",\"numeric_code\",\"message\",\"request_id\",\"details\"}}` with a stable code; \
+            authentication errors are `{\"error\":\"text\",\"code\":\"word\"}`.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    security(("api_key" = []), ("token" = [])),
+    tags(
+        (name = "ingest", description = "Take signed events in."),
+        (name = "read", description = "Read and follow streams."),
+        (name = "prove", description = "Commit, prove and export."),
+        (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
+        (name = "operate", description = "Health and metrics.")
+    ),
+    modifiers(&Schemes)
+)]
+pub(crate) struct Document;
+
+struct Schemes;
+
+impl utoipa::Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Default::default);
+        let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key")));
+        let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        components.add_security_scheme("api_key", key);
+        components.add_security_scheme("token", token);
+    }
+}
+
+/// The document as it is served at `/openapi.json`.
+///
+/// # Errors
+/// It can't be written as JSON, which is a defect.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    let (_, document) = crate::routes::described();
+    serde_json::to_string_pretty(&document)
+}
+
+/// The page at `/docs`.
+pub(crate) const PAGE: &str = include_str!("docs.html");

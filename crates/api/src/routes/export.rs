@@ -1,0 +1,210 @@
+//! `GET /api/v1/ves/export`: a range of a stream as one self-contained file that anyone can verify offline.
+//!
+//! Pages go out as they are read, so an export of any size costs one page of memory. If the store fails on the
+//! way the connection is cut, and a file without its last line does not verify.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bowline_store::{CommitmentFilter, Permission, ReadQuery, StoreError, StoredEvent};
+use bowline_types::{AgentId, Code, StoreId, StreamId, TenantId};
+use bowline_ves::{
+    AgentKeyRecord, AgentPublicKey, Commitment, ExportHeader, ExportWriter, KeyError, SequencerKeyRecord,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use utoipa::IntoParams;
+
+use super::extract::Params;
+use crate::auth::Principal;
+use crate::error::ApiError;
+use crate::state::Api;
+
+/// Events read at a time.
+const PAGE_EVENTS: usize = 500;
+
+/// Payload bytes read at a time.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Commitments read at a time.
+const COMMITMENTS_PER_READ: usize = 100;
+
+/// Pages that wait for the client to take them.
+const PAGES_WAITING_MAX: usize = 2;
+
+/// Which range.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportQuery {
+    /// The tenant.
+    #[param(value_type = String, format = "uuid")]
+    tenant_id: TenantId,
+    /// The store.
+    #[param(value_type = String, format = "uuid")]
+    store_id: StoreId,
+    /// The first sequence number; 1 if absent.
+    from: Option<u64>,
+    /// The last sequence number; the head if absent.
+    to: Option<u64>,
+}
+
+/// Export a stream or a range of it, with the keys, receipts and commitments that `bowline verify export`
+/// needs to check every hash, signature, number and root offline.
+#[utoipa::path(get, path = "/api/v1/ves/export", tag = "prove", params(ExportQuery), responses(
+    (status = 200, description = "The export, a JSON object a line", content_type = "application/x-ndjson", body = String),
+    (status = 400, description = "The range is not all there")))]
+pub(super) async fn export(
+    State(api): State<Api>,
+    principal: Principal,
+    Params(query): Params<ExportQuery>,
+) -> Result<Response, ApiError> {
+    let stream = StreamId::new(query.tenant_id, query.store_id);
+    principal.require_stream(Permission::Read, stream)?;
+    let head = api.line.reader.head(stream).await?.map_or(0, |head| head.head);
+    let (start, end) = (query.from.unwrap_or(1), query.to.unwrap_or(head));
+    if start == 0 || end > head || start > end + 1 {
+        let message = format!("the range {start} to {end} is not all there: the stream's head is {head}");
+        return Err(ApiError::new(Code::SequenceGap, message));
+    }
+    let keys = api.line.store.sequencer_keys().await?;
+    let sequencer_keys = keys
+        .into_iter()
+        .map(|key| {
+            let public_key = AgentPublicKey::from_bytes(&key.public_key)?;
+            Ok(SequencerKeyRecord { key_version: key.key_version, sequencer_id: key.sequencer_id, public_key })
+        })
+        .collect::<Result<_, KeyError>>()
+        .map_err(|error| ApiError::new(Code::InternalError, format!("a stored sequencer key: {error}")))?;
+    let exported_at = api.line.clock.now();
+    let header = ExportHeader { stream, sequence_start: start, sequence_end: end, exported_at, sequencer_keys };
+    let (sender, receiver) = mpsc::channel(PAGES_WAITING_MAX);
+    tokio::spawn(async move {
+        if let Err(error) = write(&api, header, head, &sender).await {
+            tracing::warn!(component = "api", %stream, %error, "Export broke off");
+            drop(sender.send(Err(io::Error::other(error.to_string()))).await);
+        }
+    });
+    let pages = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|page| (page, receiver))
+    });
+    let name = format!("attachment; filename=\"{}-{start}-{end}.bowline.ndjson\"", stream.store_id);
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(pages)).into_response())
+}
+
+/// Why an export broke off.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Write(#[from] io::Error),
+    #[error("the stored key {1} of agent {0} is missing or not a key")]
+    Key(AgentId, u32),
+}
+
+type Pages = mpsc::Sender<io::Result<Bytes>>;
+
+async fn write(api: &Api, header: ExportHeader, head: u64, pages: &Pages) -> Result<(), Broken> {
+    let sink = Sink::default();
+    let mut writer = ExportWriter::new(sink.clone(), &header)?;
+    let mut commitments = Commitments::from(header.sequence_start, header.sequence_end);
+    let mut known_keys = HashSet::new();
+    let mut next = header.sequence_start;
+    while next <= header.sequence_end {
+        let mut query = ReadQuery::from(header.stream, next, PAGE_EVENTS);
+        query.to = Some(header.sequence_end);
+        query.bytes_max = PAGE_BYTES;
+        let events = api.line.reader.read(query).await?.events;
+        let Some(last) = events.last() else {
+            return Err(StoreError::Internal(format!("event {next} is missing")).into());
+        };
+        next = last.receipt.sequence_number + 1;
+        for event in &events {
+            write_key(api, &mut writer, &mut known_keys, event).await?;
+            writer.event(&event.envelope, &event.receipt)?;
+            while let Some(commitment) =
+                commitments.ending_at(api, header.stream, event.receipt.sequence_number).await?
+            {
+                writer.commitment(&commitment)?;
+            }
+        }
+        // Nobody listens any more: the client hung up.
+        if pages.send(Ok(sink.take())).await.is_err() {
+            return Ok(());
+        }
+    }
+    writer.finish(head)?;
+    drop(pages.send(Ok(sink.take())).await);
+    Ok(())
+}
+
+async fn write_key(
+    api: &Api,
+    writer: &mut ExportWriter<Sink>,
+    known: &mut HashSet<(AgentId, u32)>,
+    event: &StoredEvent,
+) -> Result<(), Broken> {
+    let (agent_id, agent_key_id) = (event.envelope.source_agent_id, event.envelope.agent_key_id);
+    if !known.insert((agent_id, agent_key_id)) {
+        return Ok(());
+    }
+    let record = api.line.store.agent_key(event.envelope.stream.tenant_id, agent_id, agent_key_id).await?;
+    let public_key = record.and_then(|record| AgentPublicKey::from_bytes(&record.public_key).ok());
+    let public_key = public_key.ok_or(Broken::Key(agent_id, agent_key_id))?;
+    writer.agent_key(&AgentKeyRecord { agent_id, agent_key_id, public_key })?;
+    Ok(())
+}
+
+/// The stream's commitments that lie in the range as a whole, in order.
+struct Commitments {
+    ready: VecDeque<Commitment>,
+    next: u64,
+    end: u64,
+    done: bool,
+}
+
+impl Commitments {
+    fn from(start: u64, end: u64) -> Self {
+        Self { ready: VecDeque::new(), next: start, end, done: false }
+    }
+
+    async fn ending_at(&mut self, api: &Api, stream: StreamId, at: u64) -> Result<Option<Commitment>, StoreError> {
+        if self.ready.is_empty() && !self.done {
+            let filter = CommitmentFilter { stream, from: self.next, limit: COMMITMENTS_PER_READ };
+            let records = api.line.commitments.list(filter).await?;
+            self.done = records.len() < COMMITMENTS_PER_READ;
+            self.ready.extend(records.into_iter().map(|r| r.commitment).filter(|c| c.sequence_end <= self.end));
+            self.next = self.ready.back().map_or(self.next, |last| last.sequence_end + 1);
+        }
+        let due = self.ready.front().is_some_and(|commitment| commitment.sequence_end == at);
+        Ok(if due { self.ready.pop_front() } else { None })
+    }
+}
+
+/// Where the writer puts its lines until the page goes out.
+#[derive(Debug, Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

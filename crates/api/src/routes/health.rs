@@ -1,0 +1,97 @@
+//! Liveness, readiness, status and metrics, as the operators' runbooks ask for them.
+//!
+//! Health and readiness need no credential. Metrics need none from this machine; from elsewhere they take one
+//! with the `admin` permission.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bowline_store::Permission;
+use metrics::gauge;
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::metrics::UPTIME;
+use crate::state::Api;
+
+/// The name that operators' checks expect of a sequencer.
+const SERVICE: &str = "stateset-sequencer";
+
+/// How long the database may take to answer before it counts as away.
+const PING_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health", tag = "operate", security(()), responses(
+    (status = 200, description = "`{\"status\":\"healthy\",\"service\",\"version\",\"timestamp\"}`", body = Object)))]
+pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
+    Json(json!({
+        "status": "healthy",
+        "service": SERVICE,
+        "version": env!("CARGO_PKG_VERSION"),
+        "timestamp": api.line.clock.now(),
+    }))
+}
+
+/// Whether requests can be served: the database answers and the node is not draining.
+#[utoipa::path(get, path = "/ready", tag = "operate", security(()), responses(
+    (status = 200, description = "`{\"status\":\"ready\",\"database\":\"connected\",…}`", body = Object),
+    (status = 503, description = "The same with `not_ready` and what fails", body = Object)))]
+pub(super) async fn ready(State(api): State<Api>) -> Response {
+    let began = Instant::now();
+    let ping = tokio::time::timeout(PING_TIME_MAX, api.line.store.ping()).await;
+    let connected = matches!(ping, Ok(Ok(())));
+    let draining = api.drain.has_begun();
+    let mut failing = Vec::new();
+    if !connected {
+        failing.push("database");
+    }
+    if draining {
+        failing.push("draining");
+    }
+    let body = json!({
+        "status": if failing.is_empty() { "ready" } else { "not_ready" },
+        "database": if connected { "connected" } else { "disconnected" },
+        "engine": api.line.store.engine(),
+        "response_time_ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "failing": failing,
+    });
+    let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+/// What runs here.
+#[utoipa::path(get, path = "/status", tag = "operate", security(()), responses(
+    (status = 200, description = "`{\"version\",\"roles\",\"engine\",\"uptime_secs\"}`", body = Object)))]
+pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
+    Json(json!({
+        "service": SERVICE,
+        "version": env!("CARGO_PKG_VERSION"),
+        "roles": ["gateway", "sequencer"],
+        "engine": api.line.store.engine(),
+        "uptime_secs": api.started.elapsed().as_secs(),
+        "draining": api.drain.has_begun(),
+    }))
+}
+
+/// Metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operate", responses(
+    (status = 200, description = "The metrics", content_type = "text/plain", body = String),
+    (status = 401, description = "From another machine an administrator's credential is needed")))]
+pub(super) async fn metrics(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    // A proxy on this machine speaks for somebody elsewhere.
+    let proxied = headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED);
+    if !peer.ip().to_canonical().is_loopback() || proxied {
+        api.authenticator.authenticate(&headers).await?.require(Permission::Admin)?;
+    }
+    gauge!(UPTIME).set(api.started.elapsed().as_secs_f64());
+    let text = api.metrics.render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}

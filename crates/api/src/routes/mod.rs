@@ -1,0 +1,74 @@
+//! The routes: each group in a file of its own, all of them described by the same declarations that serve
+//! them.
+
+mod agents;
+mod commitments;
+mod events;
+mod export;
+mod extract;
+mod follow;
+mod health;
+mod ingest;
+mod proofs;
+
+use axum::Router;
+use axum::http::header;
+use axum::middleware;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use bowline_types::Code;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::frame::frame;
+use crate::openapi::{Document, PAGE, openapi_json};
+use crate::state::Api;
+
+/// The described routes and their description.
+pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(ingest::ingest))
+        .routes(routes!(events::list))
+        .routes(routes!(events::get))
+        .routes(routes!(events::receipt))
+        .routes(routes!(events::entity))
+        .routes(routes!(events::head))
+        .routes(routes!(events::streams))
+        .routes(routes!(follow::follow))
+        .routes(routes!(export::export))
+        .routes(routes!(commitments::create, commitments::list))
+        .routes(routes!(commitments::get))
+        .routes(routes!(proofs::prove))
+        .routes(routes!(proofs::verify))
+        .routes(routes!(agents::register_key, agents::list_keys))
+        .routes(routes!(agents::create_api_key))
+        .routes(routes!(agents::sequencer_keys))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::status))
+        .routes(routes!(health::metrics))
+        .split_for_parts()
+}
+
+/// Everything that the gateway serves.
+pub(crate) fn router(api: Api) -> Router {
+    let (routes, _) = described();
+    routes
+        .route("/openapi.json", get(openapi))
+        .route("/docs", get(async || Html(PAGE)))
+        .fallback(async || ApiError::new(Code::ResourceNotFound, "no such path; `/docs` lists what there is"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(Code::MethodNotAllowed, "the path exists and takes another method; see `/docs`")
+        })
+        .layer(middleware::from_fn_with_state(api.clone(), frame))
+        .with_state(api)
+}
+
+async fn openapi() -> impl IntoResponse {
+    match openapi_json() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => ApiError::new(Code::InternalError, error.to_string()).into_response(),
+    }
+}

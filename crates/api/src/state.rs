@@ -1,0 +1,78 @@
+//! What the routes share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bowline_line::Handle;
+use bowline_runtime::{MetricsHandle, Shutdown};
+use bowline_types::Limits;
+use tokio::sync::Semaphore;
+
+use crate::auth::Authenticator;
+use crate::config::Config;
+
+/// Whether the node is on its way out; shared with whoever stops it.
+#[derive(Debug, Clone, Default)]
+pub struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// From now on `/ready` answers 503.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What the gateway needs.
+#[derive(Debug, Clone)]
+pub struct Dependencies {
+    /// The line.
+    pub line: Handle,
+    /// Bounds of requests.
+    pub limits: Limits,
+    /// What `/metrics` renders.
+    pub metrics: MetricsHandle,
+    /// Whether the node is on its way out.
+    pub drain: Drain,
+}
+
+/// The routes' shared state; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) line: Handle,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: MetricsHandle,
+    pub(crate) drain: Drain,
+    pub(crate) config: Config,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) streams: Arc<Semaphore>,
+    /// Given when the server stops: event streams end then, since nothing else would end them.
+    pub(crate) stopping: Shutdown,
+    pub(crate) started: Instant,
+}
+
+impl Api {
+    pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
+        let Dependencies { line, limits, metrics, drain } = dependencies;
+        let authenticator = Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
+        let streams = Arc::new(Semaphore::new(limits.stream_connections_max));
+        let started = Instant::now();
+        Self(Arc::new(Shared { line, limits, metrics, drain, config, authenticator, streams, stopping, started }))
+    }
+}
+
+impl std::ops::Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

@@ -1,0 +1,51 @@
+//! The `bowline` binary: parses the command line, runs the command, ends with its exit code.
+//!
+//! Each command has a file of its own name. Nothing is decided here beyond which of them runs.
+
+mod answers;
+mod append;
+mod args;
+mod bench;
+mod client;
+mod commitments;
+mod completions;
+mod context;
+mod events;
+mod exit;
+mod export;
+mod head;
+mod keys;
+mod local;
+mod output;
+mod progress;
+mod tail;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use context::{Context, block_on};
+use exit::Outcome;
+
+fn main() -> ExitCode {
+    let exit = run(Cli::parse()).unwrap_or_else(|failure| failure.report());
+    exit.into()
+}
+
+fn run(cli: Cli) -> Outcome {
+    let context = Context::new(cli.global);
+    match cli.command {
+        Command::Append(options) => block_on(append::run(&context, options)),
+        Command::Tail(options) => block_on(tail::run(&context, options)),
+        Command::Head(options) => block_on(head::run(&context, options)),
+        Command::Events(what) => block_on(events::run(&context, what)),
+        Command::Export(options) => block_on(export::run(&context, options)),
+        Command::Verify(what) => verify::run(&context, what),
+        Command::Commitments(what) => block_on(commitments::run(&context, what)),
+        Command::Keys(what) => block_on(keys::run(&context, what)),
+        Command::Bench(what) => bench::run(&context, what),
+        Command::Completions(options) => completions::run(&context, options),
+    }
+}

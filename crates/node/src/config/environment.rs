@@ -1,0 +1,71 @@
+//! The environment names and the settings that they stand for: the one table.
+
+use super::load::Source;
+
+/// An environment variable and the setting that it sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnvironmentName {
+    /// The variable.
+    pub name: &'static str,
+    /// The setting's path in the tree, with dots.
+    pub path: &'static str,
+}
+
+const fn name(name: &'static str, path: &'static str) -> EnvironmentName {
+    EnvironmentName { name, path }
+}
+
+/// Every variable that is read.
+pub const ENVIRONMENT: &[EnvironmentName] = &[
+    name("BOWLINE_DATA", "data"),
+    name("DATABASE_URL", "store.url"),
+    name("MAX_DB_CONNECTIONS", "store.connections_max"),
+    name("DB_ACQUIRE_TIMEOUT_MS", "store.acquire_ms_max"),
+    name("DB_STATEMENT_TIMEOUT_MS", "store.statement_ms_max"),
+    name("DB_LOCK_TIMEOUT_MS", "store.lock_ms_max"),
+    name("DB_APPLICATION_NAME", "store.application_name"),
+    name("DB_MIGRATE_ON_STARTUP", "store.migrate_on_startup"),
+    name("DB_STARTUP_MAX_RETRIES", "store.startup_tries_max"),
+    name("DB_STARTUP_RETRY_DELAY_SECS", "store.startup_retry_secs"),
+    name("HOST", "api.host"),
+    name("PORT", "api.port"),
+    name("AUTH_MODE", "api.auth.mode"),
+    name("BOOTSTRAP_ADMIN_API_KEY", "api.auth.bootstrap_admin_api_key"),
+    name("JWT_SECRET", "api.auth.jwt_secret"),
+    name("JWT_ISSUER", "api.auth.jwt_issuer"),
+    name("JWT_AUDIENCE", "api.auth.jwt_audience"),
+    name("REQUEST_TIMEOUT_SECS", "line.limits.request_secs_max"),
+    name("MAX_BODY_SIZE_BYTES", "line.limits.body_bytes_max"),
+    name("MAX_EVENTS_PER_BATCH", "line.limits.batch_events_max"),
+    name("MAX_EVENT_PAYLOAD_SIZE", "line.limits.event_payload_bytes_max"),
+    name("CACHE_AGENT_KEY_MAX", "line.agent_keys_cached_max"),
+    name("CACHE_AGENT_KEY_TTL_SECS", "line.agent_key_ttl_secs"),
+    name("VES_SEQUENCER_ID", "sequencer.id"),
+    name("VES_SEQUENCER_SIGNING_KEY", "sequencer.signing_key"),
+    name("RUST_LOG", "log.filter"),
+    name("LOG_FORMAT", "log.format"),
+];
+
+/// Names that operators of the original sequencer set and that this version does not serve. A node that finds
+/// one says so in its log when it starts.
+pub const UNSERVED: &[&str] = &[
+    "RATE_LIMIT_PER_MINUTE",
+    "ADMIN_IP_ALLOWLIST",
+    "SCHEMA_VALIDATION_MODE",
+    "READ_DATABASE_URL",
+    "GRPC_PORT",
+    "L2_RPC_URL",
+    "PAYLOAD_ENCRYPTION_MODE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+/// The process's environment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process;
+
+impl Source for Process {
+    fn get(&self, name: &str) -> Option<String> {
+        // An empty variable is how many deployments spell "not set".
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+}

@@ -1,0 +1,151 @@
+//! The one configuration tree: defaults, then a file, then the environment, then flags.
+//!
+//! Every subsystem owns its part; this module only joins them, and it is the only one that reads the
+//! environment. A key that is not known is an error that names the nearest one that is.
+
+mod environment;
+mod load;
+
+use std::path::PathBuf;
+
+use bowline_types::Secret;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use self::environment::{ENVIRONMENT, EnvironmentName, UNSERVED};
+pub use self::load::ConfigError;
+
+/// Everything that an operator may set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data folder: the embedded database, keys, the lock.
+    pub data: PathBuf,
+    /// Where the line is kept.
+    pub store: StoreConfig,
+    /// Who signs receipts.
+    pub sequencer: SequencerConfig,
+    /// Ordering, limits, commitments.
+    pub line: bowline_line::Config,
+    /// The gateway.
+    pub api: bowline_api::Config,
+    /// Logs.
+    pub log: LogConfig,
+    /// Seconds that a stopping node takes at most to answer what it has begun.
+    pub drain_secs_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            store: StoreConfig::default(),
+            sequencer: SequencerConfig::default(),
+            line: bowline_line::Config::default(),
+            api: bowline_api::Config::default(),
+            log: LogConfig::default(),
+            drain_secs_max: 25,
+        }
+    }
+}
+
+/// Where the line is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `postgres://…`; without it the line is kept in `bowline.db` in the data folder.
+    pub url: Option<Secret>,
+    /// Connections to PostgreSQL at most.
+    pub connections_max: u32,
+    /// Connections that read the embedded database.
+    pub readers: usize,
+    /// Milliseconds to wait for a free connection before the database counts as away.
+    pub acquire_ms_max: u64,
+    /// Milliseconds that one statement may run.
+    pub statement_ms_max: u64,
+    /// Milliseconds that one statement may wait for a lock.
+    pub lock_ms_max: u64,
+    /// What `pg_stat_activity` shows.
+    pub application_name: String,
+    /// Whether missing migrations are applied when the node starts.
+    pub migrate_on_startup: bool,
+    /// Tries to reach the database when the node starts.
+    pub startup_tries_max: u32,
+    /// Seconds between two of them.
+    pub startup_retry_secs: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            connections_max: 10,
+            readers: 4,
+            acquire_ms_max: 3_000,
+            statement_ms_max: 30_000,
+            lock_ms_max: 10_000,
+            application_name: "bowline".to_owned(),
+            migrate_on_startup: true,
+            startup_tries_max: 10,
+            startup_retry_secs: 3,
+        }
+    }
+}
+
+/// Who signs receipts. What is not set is made on the first start and kept in the data folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SequencerConfig {
+    /// The sequencer's id.
+    pub id: Option<Uuid>,
+    /// Its Ed25519 seed, 32 bytes in hex.
+    pub signing_key: Option<Secret>,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStyle {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs, on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A filter such as `info` or `bowline_line=debug,info`.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogStyle,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogStyle::Text }
+    }
+}
+
+impl Config {
+    /// What is wrong with the values; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.api.problems();
+        let limits = &self.line.limits;
+        if limits.batch_events_max > limits.group_events_max || limits.batch_events_max > limits.pending_events_max {
+            problems.push(
+                "line.limits.batch_events_max is larger than group_events_max or pending_events_max: \
+                 such a batch could never be committed"
+                    .to_owned(),
+            );
+        }
+        if let Some(url) = &self.store.url
+            && !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme))
+        {
+            problems.push("store.url (DATABASE_URL) does not begin with postgres:// or postgresql://".to_owned());
+        }
+        problems
+    }
+}

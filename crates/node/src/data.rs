@@ -1,0 +1,199 @@
+//! The data folder: one process at a time, readable by its owner only.
+//!
+//! It holds the embedded database, the sequencer's identity and the administrator's key. What is made on the
+//! first start is written whole or not at all.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bowline_types::Secret;
+use bowline_ves::SecretKey;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::config::SequencerConfig;
+
+const LOCK_FILE: &str = "bowline.lock";
+const DATABASE_FILE: &str = "bowline.db";
+const SEQUENCER_FILE: &str = "sequencer.key";
+const ADMIN_FILE: &str = "admin.key";
+
+/// The data folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Another process has it.
+    #[error(
+        "the data folder {0} is in use by another node; stop that one, or give this one its own folder with \
+         --data or BOWLINE_DATA"
+    )]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("{path}: {cause}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A key file does not hold a key.
+    #[error("{path}: {problem}")]
+    Key {
+        /// The file, or the setting.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A data folder that belongs to this process as long as the value lives.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SequencerFile {
+    sequencer_id: Uuid,
+    seed: String,
+}
+
+impl DataFolder {
+    /// Takes the folder, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// Another process has it, or the system refuses.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let refuse = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| DataError::Io { path, cause }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse(path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(refuse(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataError::InUse(path.to_owned())),
+            Err(TryLockError::Error(cause)) => Err(DataError::Io { path: lock_path, cause }),
+        }
+    }
+
+    /// The embedded database.
+    pub fn database(&self) -> PathBuf {
+        self.path.join(DATABASE_FILE)
+    }
+
+    /// The sequencer's id and key: as configured, else from the folder, else made and kept there.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or holds no key.
+    pub fn sequencer(&self, config: &SequencerConfig) -> Result<(Uuid, SecretKey), DataError> {
+        let configured = config.signing_key.as_ref().map(|secret| secret.reveal().to_owned());
+        let path = self.path.join(SEQUENCER_FILE);
+        if let (Some(id), Some(seed)) = (config.id, &configured) {
+            return Ok((id, parse_key(seed, Path::new("sequencer.signing_key"))?));
+        }
+        let file = match read(&path)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?,
+            None => {
+                let fresh = SecretKey::random()
+                    .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?;
+                let seed: String = fresh.seed().iter().map(|byte| format!("{byte:02x}")).collect();
+                let file = SequencerFile { sequencer_id: config.id.unwrap_or_else(Uuid::new_v4), seed };
+                write_once(&path, &serde_json::to_string(&file).unwrap_or_default())?;
+                file
+            }
+        };
+        let key = parse_key(configured.as_ref().unwrap_or(&file.seed), &path)?;
+        Ok((config.id.unwrap_or(file.sequencer_id), key))
+    }
+
+    /// The administrator's API key for whoever can read the folder: made on the first start.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub fn admin_key(&self) -> Result<Secret, DataError> {
+        let path = self.path.join(ADMIN_FILE);
+        if let Some(text) = read(&path)? {
+            return Ok(Secret::new(text.trim()));
+        }
+        let mut random = [0; 24];
+        getrandom::fill(&mut random)
+            .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?;
+        let key = format!("ss_admin_{}", URL_SAFE_NO_PAD.encode(random));
+        write_once(&path, &key)?;
+        Ok(Secret::new(key))
+    }
+}
+
+fn parse_key(seed: &str, path: &Path) -> Result<SecretKey, DataError> {
+    SecretKey::parse_hex(seed).map_err(|error| DataError::Key { path: path.to_owned(), problem: error.to_string() })
+}
+
+fn read(path: &Path) -> Result<Option<String>, DataError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(DataError::Io { path: path.to_owned(), cause }),
+    }
+}
+
+/// Writes a file that only its owner may read: durable and whole, or not there at all.
+fn write_once(path: &Path, text: &str) -> Result<(), DataError> {
+    let refuse = |cause| DataError::Io { path: path.to_owned(), cause };
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(refuse)?;
+    file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(refuse)?;
+    fs::rename(&temporary, path).map_err(refuse)?;
+    let folder = path.parent().map(File::open).transpose().map_err(refuse)?;
+    folder.map_or(Ok(()), |folder| folder.sync_all()).map_err(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn one_process_at_a_time_and_keys_that_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let folder = DataFolder::open(&path).unwrap();
+        assert!(matches!(DataFolder::open(&path), Err(DataError::InUse(_))));
+        let (id, key) = folder.sequencer(&SequencerConfig::default()).unwrap();
+        let admin = folder.admin_key().unwrap();
+        drop(folder);
+        let again = DataFolder::open(&path).unwrap();
+        let (same_id, same_key) = again.sequencer(&SequencerConfig::default()).unwrap();
+        assert_eq!((id, key.seed()), (same_id, same_key.seed()));
+        assert_eq!(admin.reveal(), again.admin_key().unwrap().reveal());
+        for file in [SEQUENCER_FILE, ADMIN_FILE] {
+            assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_broken_key_file_is_an_error_and_stays_as_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(parent.path()).unwrap();
+        let path = parent.path().join(SEQUENCER_FILE);
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(folder.sequencer(&SequencerConfig::default()), Err(DataError::Key { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{");
+    }
+}

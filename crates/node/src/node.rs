@@ -1,0 +1,164 @@
+//! A node: built in order, run, and taken down in the reverse order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_api::Drain;
+use bowline_runtime::{Clock, MetricsHandle, Shutdown, SystemClock, TaskError, Tasks, TelemetryError};
+use bowline_store::{LineStore, StoreError};
+use bowline_ves::SequencerSigner;
+
+use crate::config::{Config, ConfigError};
+use crate::data::{DataError, DataFolder};
+use crate::store::{StoreOpenError, open_store};
+
+/// Between two folds of the histograms' samples.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// What the line's tasks get after the last connection has ended.
+const TASKS_GRACE: Duration = Duration::from_secs(4);
+
+/// The node could not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The store, when it was opened.
+    #[error(transparent)]
+    Open(#[from] StoreOpenError),
+    /// The store, later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The gateway.
+    #[error(transparent)]
+    Api(#[from] bowline_api::Error),
+    /// A task that must not end ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+/// A node that is ready to run.
+#[derive(Debug)]
+pub struct Node {
+    data: DataFolder,
+    store: Arc<dyn LineStore>,
+    line: bowline_line::Service,
+    handle: bowline_line::Handle,
+    gateway: bowline_api::Service,
+    drain: Drain,
+    metrics: MetricsHandle,
+    drain_time: Duration,
+}
+
+impl Node {
+    /// Checks the settings, takes the data folder, opens the store, puts the subsystems together and binds
+    /// the address. Nothing serves yet.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn build(mut config: Config) -> Result<Self, Error> {
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(ConfigError::Problems(problems).into());
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = bowline_runtime::install_metrics()?;
+        let data = DataFolder::open(&config.data)?;
+        let (store, _) = open_store(&config.store, data.database(), config.store.migrate_on_startup).await?;
+        let signer = signer(&config, &data, store.as_ref(), clock.as_ref()).await?;
+        if config.api.auth.bootstrap_admin_api_key.is_none() {
+            config.api.auth.bootstrap_admin_api_key = Some(data.admin_key()?);
+        }
+        let (line, handle) = bowline_line::Service::build(
+            &config.line,
+            bowline_line::Dependencies { store: Arc::clone(&store), signer, clock },
+        );
+        let drain = Drain::default();
+        let gateway = bowline_api::Service::build(
+            config.api,
+            bowline_api::Dependencies {
+                line: handle.clone(),
+                limits: config.line.limits,
+                metrics: metrics.clone(),
+                drain: drain.clone(),
+            },
+        )
+        .await?;
+        let drain_time = Duration::from_secs(config.drain_secs_max);
+        Ok(Self { data, store, line, handle, gateway, drain, metrics, drain_time })
+    }
+
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    /// The line, for whoever runs in the same process.
+    pub fn line(&self) -> &bowline_line::Handle {
+        &self.handle
+    }
+
+    /// Serves until `stop` resolves or a task fails, then drains: first the gateway answers what was begun,
+    /// then the line writes what was handed over, then the store closes.
+    ///
+    /// # Errors
+    /// A task that failed, or connections that did not end in time.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let tasks = Tasks::new(Shutdown::new());
+        self.line.spawn(&tasks);
+        tasks.spawn("metrics", upkeep(self.metrics, tasks.shutdown().clone()));
+        let closing = Shutdown::new();
+        let gateway = self.gateway.run(closing.clone(), self.drain_time);
+        tokio::pin!(gateway);
+        let failed = tasks.shutdown().clone();
+        let ended = tokio::select! {
+            ended = &mut gateway => Some(ended),
+            () = stop => None,
+            () = failed.begun() => None,
+        };
+        tracing::info!(component = "node", "Draining");
+        self.drain.begin();
+        closing.begin();
+        let served = match ended {
+            Some(ended) => ended,
+            None => gateway.await,
+        };
+        tasks.shutdown().begin();
+        let joined = tasks.join(TASKS_GRACE).await;
+        self.store.close().await;
+        drop(self.data);
+        joined?;
+        served?;
+        tracing::info!(component = "node", "Stopped");
+        Ok(())
+    }
+}
+
+async fn signer(
+    config: &Config,
+    data: &DataFolder,
+    store: &dyn LineStore,
+    clock: &dyn Clock,
+) -> Result<Arc<SequencerSigner>, Error> {
+    let (sequencer_id, key) = data.sequencer(&config.sequencer)?;
+    let record = store.register_sequencer_key(sequencer_id, key.public().to_bytes(), clock.now()).await?;
+    Ok(Arc::new(SequencerSigner { sequencer_id, key_version: record.key_version, key }))
+}
+
+async fn upkeep(metrics: MetricsHandle, shutdown: Shutdown) -> Result<(), TaskError> {
+    while !shutdown.has_begun() {
+        tokio::select! {
+            () = tokio::time::sleep(METRICS_UPKEEP) => metrics.upkeep(),
+            () = shutdown.begun() => {}
+        }
+    }
+    Ok(())
+}

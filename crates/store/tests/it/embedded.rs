@@ -1,0 +1,86 @@
+//! What only the embedded store can show: its file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_store::{LineStore, ReadQuery, SqliteConfig, SqliteStore, StoreError};
+
+use crate::events::{append, at, grow, new_events, new_stream, signer, whole};
+use crate::support::{Engine, Place, run, soon};
+
+async fn open(config: SqliteConfig) -> Arc<dyn LineStore> {
+    Arc::new(SqliteStore::open(config).await.unwrap().0)
+}
+
+#[test]
+fn a_closed_store_is_one_file_that_can_be_copied() {
+    run(Engine::Sqlite, |place: Arc<Place>| async move {
+        let config = place.file();
+        let copy = config.path.with_file_name("copy.db");
+        let store = open(config.clone()).await;
+        let stream = new_stream();
+        append(&store, new_events(stream, 500)).await;
+        let reads: Vec<_> = (0..8)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.read(ReadQuery::from(stream, 1, 500)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        soon(store.close()).await;
+        for read in reads {
+            match read.await.unwrap() {
+                Ok(page) => assert_eq!(page.events.len(), 500),
+                Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+            }
+        }
+        assert!(!config.path.with_file_name("line.db-wal").exists(), "the log was not folded in");
+        std::fs::copy(&config.path, &copy).unwrap();
+        let copied = open(SqliteConfig { migrate: false, ..SqliteConfig::at(copy) }).await;
+        assert_eq!(whole(&copied, stream).await.len(), 500);
+    });
+}
+
+/// The writer's thread finishes what it was handed, so the followers must hear of it.
+#[test]
+fn a_dropped_append_that_was_written_wakes_who_waits() {
+    run(Engine::Sqlite, |place: Arc<Place>| async move {
+        let store = open(place.file()).await;
+        let stream = new_stream();
+        let mut woken = store.tail().watch(stream);
+        let append = store.append(new_events(stream, 3), signer(), at(0));
+        assert!(tokio::time::timeout(Duration::ZERO, append).await.is_err());
+        assert_eq!(*soon(woken.wait_for(|head| *head >= 3)).await.unwrap(), 3);
+        assert_eq!(whole(&store, stream).await.len(), 3);
+    });
+}
+
+#[test]
+fn the_file_is_as_durable_as_the_contract_says() {
+    run(Engine::Sqlite, |place: Arc<Place>| async move {
+        let store = open(place.file()).await;
+        grow(&store, new_stream(), 1).await;
+        let connection = rusqlite::Connection::open(place.file().path).unwrap();
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+        let checked: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+        assert_eq!(checked, "ok");
+        let strays = connection.prepare("PRAGMA foreign_key_check").unwrap().exists(()).unwrap();
+        assert!(!strays);
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named() {
+    run(Engine::Sqlite, |place: Arc<Place>| async move {
+        let file = place.file().path;
+        let missing = file.with_file_name("missing").join("line.db");
+        let error = SqliteStore::open(SqliteConfig::at(missing)).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("missing")), "{error}");
+
+        std::fs::write(&file, "this is a text, and no database at all".repeat(200)).unwrap();
+        let error = SqliteStore::open(SqliteConfig::at(file)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Internal(_)), "{error}");
+        assert!(!error.retryable());
+    });
+}

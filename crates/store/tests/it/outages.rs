@@ -1,0 +1,176 @@
+//! What only a server can do to a store: be away, be slow, and break off in the middle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_store::{LineStore, PostgresConfig, PostgresStore, StoreError};
+use sqlx::{Connection, PgConnection};
+
+use crate::events::{append, at, grow, new_events, new_stream, signer, whole, words};
+use crate::support::{Engine, Place, run, soon, until};
+
+async fn open(config: PostgresConfig) -> Arc<dyn LineStore> {
+    Arc::new(PostgresStore::open(config).await.unwrap().0)
+}
+
+/// How many of this database's other connections fit the condition.
+async fn connections(connection: &mut PgConnection, condition: &str) -> i64 {
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
+    );
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await.unwrap()
+}
+
+/// Waits until a connection fits the condition.
+async fn until_there_is(place: &Place, condition: &str) {
+    until(async || connections(&mut place.connect().await, condition).await > 0).await;
+}
+
+/// Breaks every connection that fits the condition.
+async fn terminate(place: &Place, condition: &str) {
+    place
+        .execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
+        ))
+        .await;
+}
+
+#[test]
+fn a_server_that_is_away_is_unavailable() {
+    run(Engine::Sqlite, |_| async {
+        let config = PostgresConfig::at("postgres://nobody@127.0.0.1:1/none");
+        let error = soon(PostgresStore::open(config)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)) && error.retryable(), "{error}");
+    });
+}
+
+#[test]
+fn of_processes_that_start_together_one_migrates() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let starts: Vec<_> = (0..4)
+            .map(|_| {
+                let place = Arc::clone(&place);
+                tokio::spawn(async move { place.try_open(true).await.unwrap().1.len() })
+            })
+            .collect();
+        let mut applied = Vec::new();
+        for start in starts {
+            applied.push(start.await.unwrap());
+        }
+        applied.sort_unstable();
+        assert!(applied[..3] == [0, 0, 0] && applied[3] > 0, "{applied:?}");
+    });
+}
+
+#[test]
+fn a_stream_that_is_locked_too_long_is_unavailable_and_untouched() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(PostgresConfig { lock_ms_max: 100, ..place.database() }).await;
+        let (stream, neighbour) = (new_stream(), new_stream());
+        grow(&store, stream, 1).await;
+        let batch = new_events(stream, 2);
+
+        let mut holder = place.connect().await;
+        let mut lock = holder.begin().await.unwrap();
+        sqlx::raw_sql("SELECT * FROM sequence_counters FOR UPDATE").execute(&mut *lock).await.unwrap();
+        let refused = soon(store.append(batch.clone(), signer(), at(0))).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        // Neither other streams nor readers wait.
+        grow(&store, neighbour, 1).await;
+        assert_eq!(whole(&store, stream).await.len(), 1);
+        lock.rollback().await.unwrap();
+        assert_eq!(words(&append(&store, batch).await), ["accepted 2", "accepted 3"]);
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_in_an_append_changes_nothing() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(place.database()).await;
+        let stream = new_stream();
+        grow(&store, stream, 1).await;
+        let batch = new_events(stream, 2);
+
+        let mut holder = place.connect().await;
+        let mut lock = holder.begin().await.unwrap();
+        sqlx::raw_sql("SELECT * FROM sequence_counters FOR UPDATE").execute(&mut *lock).await.unwrap();
+        let (appender, sent) = (Arc::clone(&store), batch.clone());
+        let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
+        let waiting = "wait_event_type = 'Lock' AND query LIKE '%sequence_counters%'";
+        until_there_is(&place, waiting).await;
+        terminate(&place, waiting).await;
+        let broken = soon(append_task).await.unwrap();
+        assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
+        lock.rollback().await.unwrap();
+
+        assert_eq!(whole(&store, stream).await.len(), 1);
+        assert_eq!(words(&append(&store, batch).await), ["accepted 2", "accepted 3"]);
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_in_a_commit_leaves_the_outcome_unknown_and_a_replay_tells() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(place.database()).await;
+        let stream = new_stream();
+        grow(&store, stream, 1).await;
+        // A deferred trigger makes the commit itself take its time.
+        let slow_commit = "
+            CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN PERFORM pg_sleep(20); RETURN NULL; END';
+            CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON ves_events DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION linger()";
+        place.execute(slow_commit).await;
+        let batch = new_events(stream, 1);
+        let (appender, sent) = (Arc::clone(&store), batch.clone());
+        let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
+        let committing = "wait_event = 'PgSleep' AND query = 'COMMIT'";
+        until_there_is(&place, committing).await;
+        terminate(&place, committing).await;
+        let broken = soon(append_task).await.unwrap();
+        assert!(matches!(broken, Err(StoreError::OutcomeUnknown(_))), "{broken:?}");
+        assert!(broken.unwrap_err().retryable());
+
+        place.execute("DROP TRIGGER linger ON ves_events").await;
+        assert_eq!(words(&append(&store, batch).await), ["accepted 2"]);
+        assert_eq!(whole(&store, stream).await.len(), 2);
+    });
+}
+
+#[test]
+fn a_listener_whose_connection_broke_listens_again() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let [writer, reader] = place.open_two().await;
+        let stream = new_stream();
+        let listening = "query = 'LISTEN \"bowline_tail\"'";
+        for round in 1..=2 {
+            until(async || connections(&mut place.connect().await, listening).await == 2).await;
+            let mut woken = reader.tail().watch(stream);
+            terminate(&place, listening).await;
+            // Nobody knows what was missed, so everybody is woken.
+            soon(woken.changed()).await.unwrap();
+            until(async || connections(&mut place.connect().await, listening).await == 2).await;
+            grow(&writer, stream, 1).await;
+            soon(woken.wait_for(|head| *head >= round)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_store_that_is_dropped_gives_its_connections_back() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(PostgresConfig { application_name: "dropped".to_owned(), ..place.database() }).await;
+        grow(&store, new_stream(), 1).await;
+        let mut connection = place.connect().await;
+        let its_own = "application_name = 'dropped'";
+        assert!(connections(&mut connection, its_own).await > 0);
+        drop(store);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        while connections(&mut connection, its_own).await > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "the dropped store's connections stay open");
+            tokio::task::yield_now().await;
+        }
+    });
+}
