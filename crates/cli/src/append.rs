@@ -4,7 +4,7 @@
 //! input. A request without an answer is sent again, which is safe because an event id is taken once. What was
 //! accepted is always reported, also if the input turns out bad half-way.
 
-mod lines;
+pub(crate) mod lines;
 mod reader;
 mod sender;
 
@@ -98,7 +98,8 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let batch = options.batch as usize;
     let agent_id = agent.agent_id;
     let (items, received) = tokio::sync::mpsc::channel(2 * batch);
-    let reader = Reader { stream, agent, defaults, items, buffered: Arc::new(Semaphore::new(BUFFERED_KIB_MAX)) };
+    let reader =
+        Reader { stream, agent, defaults, items, buffered: Arc::new(Semaphore::new(BUFFERED_KIB_MAX)) };
     reader.start(source)?;
     let sender = Sender { client: &client, agent_id, batch, bar: &bar };
     let mut tally = Tally::new();
@@ -123,6 +124,11 @@ fn source(options: &Options) -> Result<Source, Failure> {
     };
     let found = fs::metadata(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    if found.is_dir() {
+        return Err(
+            Failure::usage(format!("{} is a folder", path.display())).next("name a file of JSON lines")
+        );
+    }
     // A pipe or a device has no length to show progress by.
     let bytes = found.is_file().then_some(found.len());
     Ok(Source::File { path: path.to_owned(), bytes, repeat: options.repeat })
@@ -169,7 +175,11 @@ fn finish(context: &Context, stream: StreamId, tally: &Tally, outcome: Result<()
     if let Err(failure) = outcome {
         return Err(tally.with_unconfirmed(failure));
     }
-    Ok(if tally.rejected == 0 { Exit::Done } else { Exit::No })
+    if tally.rejected == 0 {
+        return Ok(Exit::Done);
+    }
+    output::talk("next: correct the rejected lines and append them again; the others are on the line");
+    Ok(Exit::No)
 }
 
 fn summary_json(stream: StreamId, tally: &Tally) -> serde_json::Value {

@@ -11,7 +11,9 @@ use reqwest::Url;
 
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
-use crate::{append, bench, commitments, completions, events, export, head, keys, tail, verify};
+use crate::{
+    append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail, verify,
+};
 
 /// Bowline: a durable, ordered, provable event line.
 #[derive(Debug, Parser)]
@@ -28,7 +30,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Common options")]
 pub(crate) struct GlobalArgs {
     /// The server's address
-    #[arg(long, global = true, env = "BOWLINE_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "BOWLINE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     #[arg(value_parser = parse_url)]
     pub(crate) url: Url,
 
@@ -36,9 +44,9 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, env = "BOWLINE_API_KEY", value_name = "KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
 
-    /// The folder of this machine's keys and remembered ids
-    #[arg(long, global = true, env = "BOWLINE_DATA", value_name = "DIR", default_value = "data")]
-    pub(crate) data: PathBuf,
+    /// The data folder: a node's database and keys, and this machine's remembered ids [default: data]
+    #[arg(long, global = true, env = "BOWLINE_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 
     /// How to print data
     #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
@@ -67,6 +75,15 @@ pub(crate) struct StreamArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a node
+    Serve(serve::Options),
+    /// See the main job on real events: signed, ordered, committed, proven, verified
+    Demo(demo::Options),
+    /// Check or show the settings that a node would run with
+    #[command(subcommand)]
+    Config(config::What),
+    /// Bring the store's schema to what this binary knows
+    Migrate(serve::SettingsArgs),
     /// Sign events and append them to a stream
     Append(append::Options),
     /// Show the end of a stream and follow it
@@ -126,7 +143,8 @@ mod tests {
 
     #[test]
     fn bad_ids_and_urls_are_refused_with_their_option() {
-        for line in ["bowline head --tenant x", "bowline --url ftp://x head", "bowline --url localhost head"] {
+        for line in ["bowline head --tenant x", "bowline --url ftp://x head", "bowline --url localhost head"]
+        {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
             assert!(error.contains("--tenant") || error.contains("--url"), "{error}");
         }

@@ -225,6 +225,8 @@ mod tests {
     fn only_this_machine_is_loopback() {
         let is = |url: &str| is_loopback(&Url::parse(url).unwrap());
         assert!(is("http://localhost:1") && is("http://127.1.2.3") && is("http://[::1]:8080/x"));
-        assert!(!is("http://localhost.example") && !is("http://10.0.0.1") && !is("https://127.0.0.1.example"));
+        assert!(
+            !is("http://localhost.example") && !is("http://10.0.0.1") && !is("https://127.0.0.1.example")
+        );
     }
 }

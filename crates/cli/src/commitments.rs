@@ -189,8 +189,8 @@ async fn proof(context: &Context, options: ProofOptions) -> Outcome {
 
 /// A commitment whose fields fit together.
 fn parsed(text: &str) -> Result<Commitment, Failure> {
-    let commitment = Commitment::from_json(text)
-        .map_err(|error| ApiError::Unexpected { problem: error.to_string() })?;
+    let commitment =
+        Commitment::from_json(text).map_err(|error| ApiError::Unexpected { problem: error.to_string() })?;
     commitment.check().map_err(|error| {
         Failure::no(format!("commitment {} is inconsistent: {error}", commitment.batch_id))
             .next("do not rely on it; export the stream and verify it")

@@ -12,7 +12,9 @@ use crate::output;
 
 /// `bowline completions`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bowline completions bash > ~/.local/share/bash-completion/completions/bowline")]
+#[command(
+    after_help = "Example:\n  bowline completions bash > ~/.local/share/bash-completion/completions/bowline"
+)]
 pub(crate) struct Options {
     /// The shell
     shell: Shell,

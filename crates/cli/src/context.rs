@@ -33,8 +33,14 @@ impl Context {
         self.global.quiet
     }
 
+    /// The data folder.
     pub(crate) fn data(&self) -> &Path {
-        &self.global.data
+        self.given_data().unwrap_or(Path::new("data"))
+    }
+
+    /// The data folder, if a flag or the environment names it.
+    pub(crate) fn given_data(&self) -> Option<&Path> {
+        self.global.data.as_deref()
     }
 
     /// The client of the server that the flags name.
@@ -124,7 +130,9 @@ pub(crate) fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
 }
 
 /// Runs `work` until it is done or the person presses Ctrl-C.
-pub(crate) async fn until_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) async fn until_interrupted<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     tokio::select! {
         result = work => result,
         () = interrupt() => Err(Failure::new(Exit::Interrupted, "interrupted")),

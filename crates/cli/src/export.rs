@@ -25,8 +25,10 @@ const HEADER_BYTES_MAX: usize = 1 << 20;
 
 /// `bowline export`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: check the file on another machine, with the key that you know to be the sequencer's:\n  \
-                        bowline verify export FILE --sequencer-key HEX")]
+#[command(
+    after_help = "Example: check the file on another machine, with the key that you know to be the sequencer's:\n  \
+                        bowline verify export FILE --sequencer-key HEX"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     stream: StreamArgs,
@@ -55,8 +57,10 @@ struct Header {
 
 pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let stream = context.stream(options.stream)?;
-    let call =
-        Call::get(&["api", "v1", "ves", "export"]).stream(stream).query("from", options.from).query("to", options.to);
+    let call = Call::get(&["api", "v1", "ves", "export"])
+        .stream(stream)
+        .query("from", options.from)
+        .query("to", options.to);
     let client = context.client()?;
     if context.prints(&client, &call) {
         return Ok(Exit::Done);
@@ -89,14 +93,19 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
 
 impl Header {
     fn parse(line: &[u8]) -> Result<Self, Failure> {
-        serde_json::from_slice(line)
-            .map_err(|error| ApiError::Unexpected { problem: format!("the export's first line: {error}") }.into())
+        serde_json::from_slice(line).map_err(|error| {
+            ApiError::Unexpected { problem: format!("the export's first line: {error}") }.into()
+        })
     }
 
     fn file_name(&self) -> PathBuf {
         // The id is the server's text: only what an id consists of may become part of a name.
-        let store: String =
-            self.store_id.chars().filter(|char| char.is_ascii_alphanumeric() || *char == '-').take(64).collect();
+        let store: String = self
+            .store_id
+            .chars()
+            .filter(|char| char.is_ascii_alphanumeric() || *char == '-')
+            .take(64)
+            .collect();
         PathBuf::from(format!("{store}-{}-{}.bowline.ndjson", self.sequence_start, self.sequence_end))
     }
 }
@@ -113,13 +122,7 @@ struct Download {
 
 impl Download {
     fn new(quiet: bool) -> Self {
-        Self {
-            quiet,
-            first_line: Vec::new(),
-            header: None,
-            bar: progress::count(quiet, None),
-            lines: 0,
-        }
+        Self { quiet, first_line: Vec::new(), header: None, bar: progress::count(quiet, None), lines: 0 }
     }
 
     /// Copies the whole answer; a connection that breaks off is an error.
@@ -158,7 +161,8 @@ impl Download {
         if end.is_some() {
             let header = Header::parse(&self.first_line)?;
             self.bar.finish_and_clear();
-            self.bar = progress::count(self.quiet, Some(header.event_count)).with_message("events downloaded");
+            self.bar =
+                progress::count(self.quiet, Some(header.event_count)).with_message("events downloaded");
             self.header = Some(header);
         }
         Ok(())
@@ -172,14 +176,16 @@ fn partial_file(folder: &Path) -> Result<NamedTempFile, Failure> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder).map_err(|error| {
-        Failure::usage(format!("cannot write to {}: {error}", folder.display())).next("choose another place with --out")
+        Failure::usage(format!("cannot write to {}: {error}", folder.display()))
+            .next("choose another place with --out")
     })
 }
 
 fn verified(file: &mut File, header: &Header, quiet: bool) -> Result<ExportReport, Failure> {
     file.rewind().map_err(write_failed)?;
     let bar = progress::count(quiet, Some(header.event_count)).with_message("events verified");
-    let report = verify_export(BufReader::with_capacity(1 << 20, file), &TrustedKeys::default(), |_| bar.inc(1));
+    let report =
+        verify_export(BufReader::with_capacity(1 << 20, file), &TrustedKeys::default(), |_| bar.inc(1));
     bar.finish_and_clear();
     report.map_err(|error| Failure::no(error.to_string()))
 }
@@ -239,7 +245,8 @@ fn persist(file: NamedTempFile, name: &Path) -> Result<(), Failure> {
 fn write_failed(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::reader_left(),
-        _ => Failure::usage(format!("cannot write the export: {error}")).next("make room, or choose another --out"),
+        _ => Failure::usage(format!("cannot write the export: {error}"))
+            .next("make room, or choose another --out"),
     }
 }
 

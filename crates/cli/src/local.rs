@@ -101,7 +101,11 @@ pub(crate) fn parse_agent_name(text: &str) -> Result<String, String> {
 
 fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     let text = match fs::metadata(path).and_then(|found| {
-        if found.len() > FILE_BYTES_MAX { Err(ErrorKind::FileTooLarge.into()) } else { fs::read_to_string(path) }
+        if found.len() > FILE_BYTES_MAX {
+            Err(ErrorKind::FileTooLarge.into())
+        } else {
+            fs::read_to_string(path)
+        }
     }) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -133,10 +137,10 @@ fn load_or_create<T: DeserializeOwned + Serialize>(
 fn create<T: Serialize>(path: &Path, content: &T) -> Result<bool, Failure> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder).map_err(|error| refused("make", folder, &error))?;
-    let mut text =
-        serde_json::to_vec_pretty(content).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut text = serde_json::to_vec_pretty(content).map_err(|error| Failure::usage(error.to_string()))?;
     text.push(b'\n');
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| refused("write to", folder, &error))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(|error| refused("write to", folder, &error))?;
     file.write_all(&text)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|error| refused("write", path, &error))?;

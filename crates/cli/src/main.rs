@@ -9,15 +9,19 @@ mod bench;
 mod client;
 mod commitments;
 mod completions;
+mod config;
 mod context;
+mod demo;
 mod events;
 mod exit;
 mod export;
 mod head;
 mod keys;
 mod local;
+mod migrate;
 mod output;
 mod progress;
+mod serve;
 mod tail;
 mod verify;
 
@@ -37,6 +41,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     let context = Context::new(cli.global);
     match cli.command {
+        Command::Serve(options) => block_on(serve::run(&context, options)),
+        Command::Demo(options) => block_on(demo::run(&context, options)),
+        Command::Config(what) => config::run(&context, what),
+        Command::Migrate(settings) => block_on(migrate::run(&context, settings)),
         Command::Append(options) => block_on(append::run(&context, options)),
         Command::Tail(options) => block_on(tail::run(&context, options)),
         Command::Head(options) => block_on(head::run(&context, options)),

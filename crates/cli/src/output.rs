@@ -21,8 +21,8 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Characters of one table cell; what is longer ends with `…`.
-const CELL_CHARS_MAX: usize = 120;
+/// Characters of one cell; what is longer ends with `…`. Long enough for any message of the server.
+const CELL_CHARS_MAX: usize = 400;
 
 /// Prints one line of data.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
@@ -66,10 +66,7 @@ pub(crate) fn fields<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> 
     raw(render(None, pairs.into_iter().map(|(name, value)| [name.to_owned(), value])).as_bytes())
 }
 
-fn render<const N: usize>(
-    header: Option<[&str; N]>,
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
+fn render<const N: usize>(header: Option<[&str; N]>, rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if let Some(header) = header {

@@ -238,7 +238,9 @@ impl Tail<'_> {
 
 fn farewell(data: &str) -> String {
     match serde_json::from_str(data) {
-        Ok(Farewell { code, message }) => shown(&format!("the server ended the connection: {code} {message}"), 200),
+        Ok(Farewell { code, message }) => {
+            shown(&format!("the server ended the connection: {code} {message}"), 200)
+        }
         Err(_) => shown(&format!("the server ended the connection: {data}"), 200),
     }
 }
@@ -274,7 +276,10 @@ mod tests {
         assert!(tail.accept("5", data).is_ok());
         assert_eq!(tail.next, 6);
         let Err(End::Failed(failure)) = tail.accept("8", data) else { panic!("the gap went unnoticed") };
-        assert_eq!((failure.exit, failure.cause.as_str()), (Exit::No, "the server skipped from event 6 to 8"));
+        assert_eq!(
+            (failure.exit, failure.cause.as_str()),
+            (Exit::No, "the server skipped from event 6 to 8")
+        );
     }
 
     #[test]

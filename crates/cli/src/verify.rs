@@ -9,7 +9,7 @@ mod receipt;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bowline_ves::{Envelope, Hash, event_signing_hash};
 use clap::Subcommand;
@@ -68,13 +68,14 @@ struct EventFile {
 
 impl EventFile {
     /// Reads an event and checks its payload against the hash that the agent signed.
-    fn read(path: &PathBuf) -> Result<Self, Failure> {
+    fn read(path: &Path) -> Result<Self, Failure> {
         #[derive(Deserialize)]
         struct Numbered {
             sequence_number: Option<u64>,
         }
         let text = read_document(path)?;
-        let not_an_event = |problem: String| Failure::usage(format!("{} is not an event: {problem}", path.display()));
+        let not_an_event =
+            |problem: String| Failure::usage(format!("{} is not an event: {problem}", path.display()));
         let envelope = Envelope::parse(&text).map_err(|error| not_an_event(error.to_string()))?;
         let Numbered { sequence_number } =
             serde_json::from_str(&text).map_err(|error| not_an_event(error.to_string()))?;

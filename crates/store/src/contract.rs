@@ -11,8 +11,9 @@ use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
 use uuid::Uuid;
 
 use crate::records::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord,
-    InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
+    CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
+    StreamHead,
 };
 use crate::{StoreError, Tail};
 

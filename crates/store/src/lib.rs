@@ -20,9 +20,9 @@ pub use error::StoreError;
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter, CommitmentOrigin,
-    CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoredEvent, StreamHead,
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
+    CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
+    ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
 };
 pub use sqlite::{SqliteConfig, SqliteStore};
 pub use tail::Tail;

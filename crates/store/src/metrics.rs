@@ -32,7 +32,8 @@ pub(crate) fn declare() {
 
 /// Records a group commit: how long it took, and how many events it wrote.
 pub(crate) fn record_append(took: Duration, report: &AppendReport) {
-    let written = report.outcomes.iter().filter(|outcome| matches!(outcome, AppendOutcome::Accepted(_))).count();
+    let written =
+        report.outcomes.iter().filter(|outcome| matches!(outcome, AppendOutcome::Accepted(_))).count();
     histogram!(APPEND_SECONDS).record(took);
     histogram!(GROUP_EVENTS).record(written as f64);
 }

@@ -57,7 +57,7 @@ enum Verdict {
     Accept(usize),
     /// It repeats the event of that row of the same batch.
     Repeat(usize),
-    Done(AppendOutcome),
+    Done(Box<AppendOutcome>),
 }
 
 struct Assigned {
@@ -94,7 +94,7 @@ pub(crate) fn sequence(
         .filter_map(|verdict| match verdict {
             Verdict::Accept(row) => receipt_of(row).map(AppendOutcome::Accepted),
             Verdict::Repeat(row) => receipt_of(row).map(AppendOutcome::Replayed),
-            Verdict::Done(outcome) => Some(outcome),
+            Verdict::Done(outcome) => Some(*outcome),
         })
         .collect();
     Sequenced { outcomes, rows, counters: known.counters }
@@ -116,9 +116,10 @@ fn judge(
         return Some(if same { Verdict::Repeat(row) } else { reject(Rejection::DuplicateEventId) });
     }
     if let Some(earlier) = known.events.get(&(stream, event_id)) {
-        let same = earlier.signing_hash == event.signing_hash && earlier.signature == envelope.agent_signature;
+        let same =
+            earlier.signing_hash == event.signing_hash && earlier.signature == envelope.agent_signature;
         return Some(if same {
-            Verdict::Done(AppendOutcome::Replayed(earlier.receipt.clone()))
+            Verdict::Done(Box::new(AppendOutcome::Replayed(earlier.receipt.clone())))
         } else {
             reject(Rejection::DuplicateEventId)
         });
@@ -168,7 +169,7 @@ fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
 }
 
 fn reject(rejection: Rejection) -> Verdict {
-    Verdict::Done(AppendOutcome::Rejected(rejection))
+    Verdict::Done(Box::new(AppendOutcome::Rejected(rejection)))
 }
 
 pub(crate) fn entity_key(event: &VerifiedEvent) -> EntityKey {

@@ -13,24 +13,24 @@ use serde_json::value::RawValue;
 
 /// What a line that is a payload lacks.
 #[derive(Debug, Clone)]
-pub(super) struct Defaults {
-    pub(super) event_type: String,
-    pub(super) entity_type: String,
+pub(crate) struct Defaults {
+    pub(crate) event_type: String,
+    pub(crate) entity_type: String,
     /// Which field of the payload is the entity id; `None`: the line number is.
-    pub(super) entity_id_field: Option<String>,
+    pub(crate) entity_id_field: Option<String>,
 }
 
 /// One line as an event that is not signed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LineEvent {
-    pub(super) event_id: Option<EventId>,
-    pub(super) event_type: String,
-    pub(super) entity_type: String,
-    pub(super) entity_id: String,
-    pub(super) created_at: Option<String>,
-    pub(super) payload: Box<str>,
-    pub(super) command_id: Option<CommandId>,
-    pub(super) base_version: Option<u64>,
+pub(crate) struct LineEvent {
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) event_type: String,
+    pub(crate) entity_type: String,
+    pub(crate) entity_id: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) payload: Box<str>,
+    pub(crate) command_id: Option<CommandId>,
+    pub(crate) base_version: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -53,12 +53,12 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Reads one line that is not blank; `number` counts from 1.
-pub(super) fn interpret(text: &str, number: u64, defaults: &Defaults) -> Result<LineEvent, String> {
-    let value: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
+pub(crate) fn interpret(text: &str, number: u64, defaults: &Defaults) -> Result<LineEvent, String> {
+    let value: &RawValue = serde_json::from_str(text).map_err(not_json)?;
     let text = value.get();
     // serde_json would also take an array for the fields in order.
     if text.starts_with('{') {
-        let shape: Shape<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let shape: Shape<'_> = serde_json::from_str(text).map_err(not_json)?;
         if let Some(event) = shape.event()? {
             return Ok(event);
         }
@@ -77,6 +77,13 @@ pub(super) fn interpret(text: &str, number: u64, defaults: &Defaults) -> Result<
         command_id: None,
         base_version: None,
     })
+}
+
+/// What is wrong with the text; its line is known to the caller, so the parser's "line 1" would mislead.
+fn not_json(error: serde_json::Error) -> String {
+    let text = error.to_string();
+    let problem = text.split(" at line ").next().unwrap_or(&text);
+    format!("not usable as JSON: {problem}, at column {}", error.column())
 }
 
 impl Shape<'_> {
@@ -121,13 +128,18 @@ fn id<T: FromStr<Err: std::fmt::Display>>(name: &str, raw: &RawValue) -> Result<
 /// The value of a payload's field as an entity id: a string, or the text of a number or a boolean.
 fn entity_id(payload: &str, field: &str) -> Result<String, String> {
     let fields: HashMap<Cow<'_, str>, &RawValue> = match payload.starts_with('{') {
-        true => serde_json::from_str(payload).map_err(|error| error.to_string())?,
-        false => return Err(format!("the payload is no object, so it has no field `{field}` for the entity id")),
+        true => serde_json::from_str(payload).map_err(not_json)?,
+        false => {
+            return Err(format!("the payload is no object, so it has no field `{field}` for the entity id"));
+        }
     };
-    let raw = fields.get(field).ok_or_else(|| format!("the payload has no field `{field}` for the entity id"))?;
+    let raw =
+        fields.get(field).ok_or_else(|| format!("the payload has no field `{field}` for the entity id"))?;
     match raw.get().as_bytes() {
         [b'"', ..] => string(field, raw),
-        [b'{' | b'[', ..] | b"null" => Err(format!("`{field}` must be a string or a number to be the entity id")),
+        [b'{' | b'[', ..] | b"null" => {
+            Err(format!("`{field}` must be a string or a number to be the entity id"))
+        }
         _ => Ok(raw.get().to_owned()),
     }
 }
@@ -175,11 +187,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_an_error() {
-        let broken = read(r#"{"event_type":1,"entity_type":"e","entity_id":"i","payload":null}"#).unwrap_err();
+        let broken =
+            read(r#"{"event_type":1,"entity_type":"e","entity_id":"i","payload":null}"#).unwrap_err();
         assert_eq!(broken, "event_type must be a string");
         let bad_id = r#"{"event_type":"t","entity_type":"e","entity_id":"i","payload":1,"event_id":"17"}"#;
         assert!(read(bad_id).unwrap_err().contains("`17` is not a UUID"));
-        assert!(read(r#"{"a":1"#).is_err() && read("{} {}").is_err() && read("hello").is_err());
+        assert!(read(r#"{"a":1"#).is_err() && read("{} {}").is_err());
+        assert_eq!(read("{oops").unwrap_err(), "not usable as JSON: key must be a string, at column 2");
     }
 
     #[test]

@@ -41,7 +41,28 @@ impl Source {
             Self::File { bytes, repeat, .. } => bytes.and_then(|bytes| bytes.checked_mul(*repeat)),
         }
     }
+
+    /// How to read the input, and how many times; a file that can't be opened is refused here.
+    fn open(self) -> Result<(Open, u64), Failure> {
+        let (path, repeat) = match self {
+            Self::Stdin => {
+                return Ok((Box::new(|| Ok(Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())))), 1));
+            }
+            Self::File { path, repeat, .. } => (path, repeat),
+        };
+        let file = File::open(&path)
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+        let mut first = Some(file);
+        let open: Open = Box::new(move || {
+            let file = first.take().map_or_else(|| File::open(&path), Ok)?;
+            Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
+        });
+        Ok((open, repeat))
+    }
 }
+
+/// Gives the input from its beginning, each time that it is called.
+type Open = Box<dyn FnMut() -> io::Result<Box<dyn BufRead>> + Send>;
 
 /// What the reader hands over, in the order of the lines.
 pub(super) enum Item {
@@ -49,7 +70,10 @@ pub(super) enum Item {
     /// Not sent: the server would reject it for the same reason.
     Rejected(RejectedLine),
     /// The input ends here: this line can't be read.
-    Broken { line: u64, problem: String },
+    Broken {
+        line: u64,
+        problem: String,
+    },
 }
 
 /// One line as a signed envelope.
@@ -78,39 +102,19 @@ struct Closed;
 impl Reader {
     /// Opens the source and starts the thread; it is left alone at the end, for it may wait for input forever.
     pub(super) fn start(self, source: Source) -> Result<(), Failure> {
-        let (inputs, repeat): (Box<dyn FnMut() -> io::Result<Box<dyn BufRead>> + Send>, u64) = match source {
-            Source::Stdin => {
-                (Box::new(|| Ok(Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())))), 1)
-            }
-            Source::File { path, repeat, .. } => {
-                let mut first = Some(
-                    File::open(&path)
-                        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?,
-                );
-                let open = move || -> io::Result<Box<dyn BufRead>> {
-                    let file = first.take().map_or_else(|| File::open(&path), Ok)?;
-                    Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
-                };
-                (Box::new(open), repeat)
-            }
-        };
+        let (open, repeat) = source.open()?;
         let runtime = Handle::current();
         std::thread::Builder::new()
             .name("append-reader".to_owned())
             .spawn(move || {
                 // An error means that the sender has ended and reports why.
-                let _ = self.read_all(&runtime, inputs, repeat);
+                let _ = self.read_all(&runtime, open, repeat);
             })
             .map(drop)
             .map_err(|error| Failure::new(Exit::Usage, format!("cannot start a thread: {error}")))
     }
 
-    fn read_all(
-        &self,
-        runtime: &Handle,
-        mut open: Box<dyn FnMut() -> io::Result<Box<dyn BufRead>> + Send>,
-        repeat: u64,
-    ) -> Result<(), Closed> {
+    fn read_all(&self, runtime: &Handle, mut open: Open, repeat: u64) -> Result<(), Closed> {
         let mut offset = 0;
         for round in 0..repeat {
             let mut input = match open() {
@@ -179,7 +183,8 @@ impl Reader {
         };
         let json = envelope.to_json();
         let kib = (json.len() / 1024 + 1).min(BUFFERED_KIB_MAX) as u32;
-        let permit = runtime.block_on(Arc::clone(&self.buffered).acquire_many_owned(kib)).map_err(|_| Closed)?;
+        let permit =
+            runtime.block_on(Arc::clone(&self.buffered).acquire_many_owned(kib)).map_err(|_| Closed)?;
         Ok(Some(Item::Event(SignedLine { line, event_id, json, offset, _permit: permit })))
     }
 

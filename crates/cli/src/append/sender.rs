@@ -79,7 +79,8 @@ impl Tally {
         let Some((first, last)) = self.unconfirmed else { return failure };
         failure.cause.push_str(&format!("; lines {first} to {last} are not confirmed"));
         let step = failure.next.take().map(|step| format!("{step}; then ")).unwrap_or_default();
-        failure.next(format!("{step}compare `bowline tail --no-follow` with line {first} and append the rest"))
+        failure
+            .next(format!("{step}compare `bowline tail --no-follow` with line {first} and append the rest"))
     }
 
     fn reject(&mut self, line: RejectedLine) {
@@ -92,8 +93,8 @@ impl Tally {
     fn count(&mut self, batch: &[SignedLine], answer: Ingested) {
         self.last_answer = Some(Instant::now());
         self.accepted += answer.events_accepted;
-        self.replayed +=
-            (batch.len() as u64).saturating_sub(answer.events_accepted.saturating_add(answer.events_rejected));
+        self.replayed += (batch.len() as u64)
+            .saturating_sub(answer.events_accepted.saturating_add(answer.events_rejected));
         self.head_sequence = answer.head_sequence.or(self.head_sequence);
         let listed = answer.rejections.unwrap_or_default();
         // What the server counts and does not explain is still a rejection.
@@ -266,8 +267,11 @@ mod tests {
         let mut tally = Tally::new();
         tally.unconfirmed = Some((3, 9));
         let failure = tally.with_unconfirmed(Failure::usage("x").next("y"));
-        assert!(failure.cause.contains("lines 3 to 9") && failure.next.unwrap().starts_with("y; then compare"));
-        let answer = Ingested { events_accepted: 0, events_rejected: 2, head_sequence: Some(5), rejections: None };
+        assert!(
+            failure.cause.contains("lines 3 to 9") && failure.next.unwrap().starts_with("y; then compare")
+        );
+        let answer =
+            Ingested { events_accepted: 0, events_rejected: 2, head_sequence: Some(5), rejections: None };
         tally.count(&[], answer);
         assert_eq!((tally.rejected, tally.rejections.len(), tally.head_sequence), (2, 0, Some(5)));
     }

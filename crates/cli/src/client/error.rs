@@ -3,7 +3,6 @@
 //! Two shapes of error body are understood: `{"error":{"code","message",…}}`, and for authentication
 //! `{"error":"text","code":"snake"}`. Anything else is shown as it came, shortened.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -21,7 +20,13 @@ pub(crate) enum ApiError {
     /// No connection, or it broke before the answer was complete.
     Unreachable { url: String, problem: String },
     /// The server answered with an error.
-    Refused { status: u16, code: String, message: String, request_id: Option<String>, retry_after: Option<Duration> },
+    Refused {
+        status: u16,
+        code: String,
+        message: String,
+        request_id: Option<String>,
+        retry_after: Option<Duration>,
+    },
     /// The server's answer is not what this client understands.
     Unexpected { problem: String },
     /// The call can't be sent at all.
@@ -132,23 +137,31 @@ fn remedy(status: u16, code: &str) -> &'static str {
     match code {
         "EVENT_NOT_FOUND" => "see what there is with `bowline events list`, and check --tenant and --store",
         "BATCH_NOT_FOUND" => "see what there is with `bowline commitments list --all`",
-        "NOT_COMMITTED" => "commit the events that no commitment covers yet with `bowline commitments create`",
+        "NOT_COMMITTED" => {
+            "commit the events that no commitment covers yet with `bowline commitments create`"
+        }
         "SEQUENCE_GAP" => {
             "see the last range with `bowline commitments list --all`, or leave --start and --end out"
         }
-        "BATCH_TOO_LARGE" | "PAYLOAD_TOO_LARGE" => "send less at once: a smaller --batch, or smaller payloads",
+        "BATCH_TOO_LARGE" | "PAYLOAD_TOO_LARGE" => {
+            "send less at once: a smaller --batch, or smaller payloads"
+        }
         "STORAGE_FULL" => "make room on the server's disk; nothing was written",
-        "ALREADY_EXISTS" => "it exists with another content: choose another id, or look with `bowline keys list`",
+        "ALREADY_EXISTS" => {
+            "it exists with another content: choose another id, or look with `bowline keys list`"
+        }
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_PUBLIC_KEY" => "make a key with `bowline keys generate`",
         "OUTCOME_UNKNOWN" | "TIMEOUT" => "send the same again: an event with the same id is taken once",
         _ => match status {
-            401 => "set --api-key or BOWLINE_API_KEY; a node on this machine keeps one in DATA/admin.key, see --data",
+            401 => {
+                "set --api-key or BOWLINE_API_KEY; a node on this machine keeps one in DATA/admin.key, see --data"
+            }
             403 => "use an API key that has the permission, the tenant and the store",
             404 | 405 => "check the ids, and that --url is a Bowline server of this version",
             429 | 503 => "try again in a few seconds; GET /ready says what the server lacks",
             500..=599 => "look at the server's log for the request id, then try again",
-            _ => "see `bowline help` for the command's options",
+            _ => "change what the message names; `bowline help COMMAND` lists the options",
         },
     }
 }
@@ -196,7 +209,10 @@ mod tests {
         assert_eq!(short.exit, Exit::NotAllowed);
         assert_eq!(short.cause, "the server answered 401 MISSING_AUTH: missing credentials");
         let text = failure(502, "Bad Gateway\n");
-        assert_eq!((text.exit, text.cause.as_str()), (Exit::Unreachable, "the server answered 502: Bad Gateway"));
+        assert_eq!(
+            (text.exit, text.cause.as_str()),
+            (Exit::Unreachable, "the server answered 502: Bad Gateway")
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::io::{self, BufRead, BufReader, Cursor, Read as _};
 use std::path::PathBuf;
 
 use bowline_types::AgentId;
-use bowline_ves::{AgentPublicKey, ExportError, ExportReport, SequencerKeyRecord, TrustedKeys, verify_export};
+use bowline_ves::{
+    AgentPublicKey, ExportError, ExportReport, SequencerKeyRecord, TrustedKeys, verify_export,
+};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -117,25 +119,38 @@ fn peek_header(mut reader: Box<dyn BufRead>) -> io::Result<(Header, impl BufRead
 fn print_report(report: &ExportReport, header: &Header) -> Result<(), Failure> {
     let events = report.event_count;
     let open = events - report.committed_event_count;
-    let roots = match report.last_state_root {
-        Some(root) => format!(
-            "{} over {} events: roots recomputed, chain unbroken, last state root {root}",
-            report.commitment_count, report.committed_event_count
-        ),
-        None => "none in the file".to_owned(),
+    let commitments = match report.commitment_count {
+        0 => "none in the file".to_owned(),
+        count => {
+            format!("{count}, over {} events: roots recomputed, chain unbroken", report.committed_event_count)
+        }
     };
+    let state_root = report.last_state_root.map_or_else(|| "-".to_owned(), |root| root.to_string());
     output::fields([
         ("stream", report.stream.to_string()),
-        ("events", format!("{events}, numbered {}..={} without a gap", report.sequence_start, report.sequence_end)),
+        (
+            "events",
+            format!("{events}, numbered {}..={} without a gap", report.sequence_start, report.sequence_end),
+        ),
         ("payload hashes", format!("{events} recomputed")),
         ("agent signatures", format!("{events} valid")),
         ("receipts", format!("{events} valid, both signatures")),
-        ("commitments", roots),
+        ("commitments", commitments),
+        ("last state root", state_root),
         ("not committed", format!("{open} events")),
         ("head at export", report.head_sequence.to_string()),
         ("content hash", report.content_hash.to_string()),
-        ("agent keys", format!("{} given by you, {} from the file", report.agent_keys_pinned, report.agent_keys_from_file)),
-        ("sequencer keys", if report.sequencer_keys_pinned { "given by you" } else { "from the file" }.to_owned()),
+        (
+            "agent keys",
+            format!(
+                "{} given by you, {} from the file",
+                report.agent_keys_pinned, report.agent_keys_from_file
+            ),
+        ),
+        (
+            "sequencer keys",
+            if report.sequencer_keys_pinned { "given by you" } else { "from the file" }.to_owned(),
+        ),
     ])?;
     for key in &header.sequencer_keys {
         let (sequencer, version) = (key.sequencer_id, key.key_version);
@@ -176,7 +191,9 @@ fn error_json(error: &ExportError) -> Value {
         ExportError::BadHeader { .. } => ("bad_header", Some(1), None),
         ExportError::BadLine { line, .. } => ("bad_line", Some(*line), None),
         ExportError::BadKey { line, .. } => ("bad_key", Some(*line), None),
-        ExportError::BadEvent { sequence_number, line, .. } => ("bad_event", Some(*line), Some(*sequence_number)),
+        ExportError::BadEvent { sequence_number, line, .. } => {
+            ("bad_event", Some(*line), Some(*sequence_number))
+        }
         ExportError::BadCommitment { line, sequence_start, .. } => {
             ("bad_commitment", Some(*line), Some(*sequence_start))
         }

@@ -52,9 +52,10 @@ pub(super) fn run(context: &Context, options: Options) -> Outcome {
         Failure::usage(format!("{} is not a proof: {error}", options.file.display()))
             .next("get one with `bowline commitments proof SEQ --out FILE`")
     })?;
-    let root = options.root.or(proof.merkle_root).ok_or_else(|| {
-        Failure::usage("the proof has no merkle_root").next("give the root with --root")
-    })?;
+    let root = options
+        .root
+        .or(proof.merkle_root)
+        .ok_or_else(|| Failure::usage("the proof has no merkle_root").next("give the root with --root"))?;
     proof.check(&root)?;
     if let Some(path) = &options.event {
         proof.check_event(&EventFile::read(path)?)?;
@@ -73,7 +74,10 @@ pub(super) fn run(context: &Context, options: Options) -> Outcome {
             ("sequence number", number),
             ("leaf", proof.leaf_hash.to_string()),
             ("leaf index", format!("{} of a tree of depth {}", proof.leaf_index, proof.proof_path.len())),
-            ("merkle root", format!("{root} ({})", if root_given { "given by you" } else { "from the proof" })),
+            (
+                "merkle root",
+                format!("{root} ({})", if root_given { "given by you" } else { "from the proof" }),
+            ),
             ("event", if event_checked { "the leaf is this event's" } else { "not checked" }.to_owned()),
         ])?;
         output::line("the proof is valid")?;
@@ -103,7 +107,9 @@ impl ProofFile {
     fn check_event(&self, event: &EventFile) -> Result<(), Failure> {
         let envelope = &event.envelope;
         let number = self.sequence_number.or(event.sequence_number).ok_or_else(|| {
-            Failure::usage("neither the proof nor the event has a sequence_number, and the leaf depends on it")
+            Failure::usage(
+                "neither the proof nor the event has a sequence_number, and the leaf depends on it",
+            )
         })?;
         let differs = |what: &str| Err(Failure::no(format!("proof and event differ in {what}")));
         if event.sequence_number.is_some_and(|found| found != number) {
@@ -113,7 +119,8 @@ impl ProofFile {
             return differs("their event id");
         }
         let StreamId { tenant_id, store_id } = envelope.stream;
-        if self.tenant_id.is_some_and(|id| id != tenant_id) || self.store_id.is_some_and(|id| id != store_id) {
+        if self.tenant_id.is_some_and(|id| id != tenant_id) || self.store_id.is_some_and(|id| id != store_id)
+        {
             return differs("their stream");
         }
         let leaf = leaf_hash(envelope.stream, number, &event.signing_hash, &envelope.agent_signature);

@@ -31,13 +31,11 @@ pub(crate) struct Options {
 pub(super) fn run(context: &Context, options: Options) -> Outcome {
     let text = read_document(&options.file)?;
     let receipt = Receipt::parse(inner(&text)).map_err(|error| match error {
-        ReceiptError::Malformed { .. } => {
-            Failure::usage(format!("{}: {error}", options.file.display()))
-                .next("get one with `bowline events get EVENT_ID --output json`")
-        }
+        ReceiptError::Malformed { .. } => Failure::usage(format!("{}: {error}", options.file.display()))
+            .next("get one with `bowline events get EVENT_ID --output json`"),
         _ => Failure::no(error.to_string()),
     })?;
-    let event = options.event.as_ref().map(EventFile::read).transpose()?;
+    let event = options.event.as_deref().map(EventFile::read).transpose()?;
     if let Some(event) = &event {
         check_event(&receipt, event)?;
     }
@@ -85,7 +83,10 @@ fn report(context: &Context, receipt: &Receipt, key: &AgentPublicKey, event_chec
         ("sequenced at", receipt.sequenced_at.to_string()),
         ("sequencer", format!("{} key version {}", receipt.sequencer_id, receipt.key_version)),
         ("signed by", format!("0x{key}")),
-        ("content", if event_checked { "it is this event's" } else { "not checked; give --event" }.to_owned()),
+        (
+            "content",
+            if event_checked { "it is this event's" } else { "not checked; give --event" }.to_owned(),
+        ),
     ])?;
     output::line("the receipt is valid")?;
     Ok(Exit::Done)

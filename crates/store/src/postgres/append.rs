@@ -95,7 +95,10 @@ async fn lock_counters(
     .await?;
     rows.iter()
         .map(|row| {
-            let counter = Counter { current: unsigned(row, "current_sequence")?, updated_at: moment(row, "updated_at")? };
+            let counter = Counter {
+                current: unsigned(row, "current_sequence")?,
+                updated_at: moment(row, "updated_at")?,
+            };
             Ok((stream(row)?, counter))
         })
         .collect()
@@ -154,7 +157,8 @@ async fn known_commands(
     connection: &mut PgConnection,
     batch: &[VerifiedEvent],
 ) -> sqlx::Result<HashMap<(StreamId, CommandId), EventId>> {
-    let named = || batch.iter().filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)));
+    let named =
+        || batch.iter().filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)));
     let rows = sqlx::query(
         "SELECT tenant_id, store_id, command_id, event_id FROM ves_events
          WHERE command_id IS NOT NULL

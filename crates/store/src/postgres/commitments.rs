@@ -18,7 +18,9 @@ pub(super) async fn insert(
     let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
     let (tenant, store) = (new.stream.tenant_id.uuid(), new.stream.store_id.uuid());
     // Two processes may commit one stream at a time: the second waits here, and then sees the first's row.
-    let key = i64::from_be_bytes(bowline_ves::stream_hash(new.stream).as_bytes().first_chunk().copied().unwrap_or_default());
+    let key = i64::from_be_bytes(
+        bowline_ves::stream_hash(new.stream).as_bytes().first_chunk().copied().unwrap_or_default(),
+    );
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(key)
         .execute(&mut *transaction)
@@ -44,13 +46,14 @@ pub(super) async fn insert(
     if !follows {
         return Ok(InsertCommitment::Superseded);
     }
-    let head: Option<i64> =
-        sqlx::query_scalar("SELECT current_sequence FROM sequence_counters WHERE tenant_id = $1 AND store_id = $2")
-            .bind(tenant)
-            .bind(store)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(|e| refuse(&e))?;
+    let head: Option<i64> = sqlx::query_scalar(
+        "SELECT current_sequence FROM sequence_counters WHERE tenant_id = $1 AND store_id = $2",
+    )
+    .bind(tenant)
+    .bind(store)
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(|e| refuse(&e))?;
     let head = head.map_or(0, i64::unsigned_abs);
     if new.sequence_end > head {
         return Err(beyond_head(new, head));
@@ -117,7 +120,10 @@ async fn up_to(pool: &PgPool, stream: StreamId, start: u64) -> Result<Option<Com
     row.as_ref().map(commitment).transpose().map_err(|e| refuse(&e))
 }
 
-pub(super) async fn list(pool: &PgPool, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
+pub(super) async fn list(
+    pool: &PgPool,
+    filter: CommitmentFilter,
+) -> Result<Vec<CommitmentRecord>, StoreError> {
     let sql = format!(
         "SELECT {COMMITMENT_COLUMNS} FROM ves_commitments
          WHERE tenant_id = $1 AND store_id = $2 AND sequence_start >= $3 ORDER BY sequence_start LIMIT $4"

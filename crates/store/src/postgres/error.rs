@@ -22,7 +22,9 @@ pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
                 // Deadlock and serialization, lock and statement timeouts: try again.
                 "40001" | "40P01" | "55P03" | "57014" => StoreError::Unavailable(text),
                 // Connections, resources, and a server that starts or stops.
-                _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(text),
+                _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+                    StoreError::Unavailable(text)
+                }
                 // A standby after a failover, or a database made read-only on purpose.
                 "25006" => StoreError::Unavailable(text),
                 _ => StoreError::Internal(text),

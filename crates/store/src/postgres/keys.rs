@@ -12,9 +12,13 @@ use super::rows::{hash, key, moment, signed, small};
 use crate::records::{join_words, parse_scopes};
 use crate::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, RegisterKey, SequencerKeyRecord, StoreError};
 
-const AGENT_KEY_COLUMNS: &str = "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
+const AGENT_KEY_COLUMNS: &str =
+    "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
 
-pub(super) async fn register_agent_key(pool: &PgPool, key: &AgentKeyRecord) -> Result<RegisterKey, StoreError> {
+pub(super) async fn register_agent_key(
+    pool: &PgPool,
+    key: &AgentKeyRecord,
+) -> Result<RegisterKey, StoreError> {
     let sql = format!(
         "INSERT INTO agent_keys ({AGENT_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
     );
@@ -79,7 +83,8 @@ pub(super) async fn agent_keys(
 
 fn agent_key_row(row: &PgRow) -> sqlx::Result<AgentKeyRecord> {
     let status: String = row.try_get("status")?;
-    let optional = |column| row.try_get::<Option<DateTime<Utc>>, _>(column).map(|m| m.map(Timestamp::from_chrono));
+    let optional =
+        |column| row.try_get::<Option<DateTime<Utc>>, _>(column).map(|m| m.map(Timestamp::from_chrono));
     Ok(AgentKeyRecord {
         tenant_id: TenantId::new(row.try_get("tenant_id")?),
         agent_id: AgentId::new(row.try_get("agent_id")?),
@@ -166,7 +171,11 @@ pub(super) async fn register_sequencer_key(
 
 pub(super) async fn sequencer_keys(pool: &PgPool) -> Result<Vec<SequencerKeyRecord>, StoreError> {
     let rows = sqlx::query("SELECT * FROM sequencer_keys ORDER BY key_version").fetch_all(pool).await;
-    rows.map_err(|e| refuse(&e))?.iter().map(sequencer_key_row).collect::<Result<_, _>>().map_err(|e| refuse(&e))
+    rows.map_err(|e| refuse(&e))?
+        .iter()
+        .map(sequencer_key_row)
+        .collect::<Result<_, _>>()
+        .map_err(|e| refuse(&e))
 }
 
 fn sequencer_key_row(row: &PgRow) -> sqlx::Result<SequencerKeyRecord> {

@@ -25,9 +25,9 @@ use self::error::refuse;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord,
-    InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError, StoredEvent, StreamHead,
-    Tail,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
+    CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError,
+    StoredEvent, StreamHead, Tail,
 };
 
 /// Any number that no other user of the database takes for its advisory lock.
@@ -67,12 +67,16 @@ impl PostgresConfig {
     }
 
     fn options(&self) -> Result<PgConnectOptions, StoreError> {
-        let options: PgConnectOptions =
-            self.url.parse().map_err(|e: sqlx::Error| StoreError::Internal(format!("the database URL: {e}")))?;
+        let options: PgConnectOptions = self
+            .url
+            .parse()
+            .map_err(|e: sqlx::Error| StoreError::Internal(format!("the database URL: {e}")))?;
         Ok(options.application_name(&self.application_name).options([
             ("statement_timeout", self.statement_ms_max.to_string()),
             ("lock_timeout", self.lock_ms_max.to_string()),
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
+            // What an append reads under its locks must be newer than the locks.
+            ("default_transaction_isolation", "read committed".to_owned()),
         ]))
     }
 }
@@ -97,6 +101,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(config.connections_max.max(2))
             .acquire_timeout(Duration::from_millis(config.acquire_ms_max))
+            .after_connect(|connection, _| Box::pin(make_durable(connection)))
             .connect_with(options)
             .await
             .map_err(|e| refuse(&e))?;
@@ -111,6 +116,17 @@ impl PostgresStore {
         metrics::gauge!(DB_POOL_IDLE).set(self.pool.num_idle() as f64);
         result.map_err(count_error)
     }
+}
+
+/// A database may be told not to wait for its disk; an acknowledgement of ours does wait. What is stricter
+/// than `on`, such as `remote_apply`, stays.
+async fn make_durable(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 impl Drop for PostgresStore {
@@ -128,18 +144,26 @@ async fn migrate(options: &PgConnectOptions, apply: bool) -> Result<Vec<AppliedM
 }
 
 /// Several processes may start at once: the lock lets one migrate while the others wait.
-async fn migrate_locked(connection: &mut PgConnection, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+async fn migrate_locked(
+    connection: &mut PgConnection,
+    apply: bool,
+) -> Result<Vec<AppliedMigration>, StoreError> {
     let mut transaction = connection.begin().await.map_err(|e| refuse(&e))?;
     let run = async {
         sqlx::query("SET LOCAL lock_timeout = 0").execute(&mut *transaction).await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *transaction)
+            .await?;
         let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
             .fetch_one(&mut *transaction)
             .await?;
         if !exists {
             return Ok(0);
         }
-        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations").fetch_one(&mut *transaction).await
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations")
+            .fetch_one(&mut *transaction)
+            .await
     };
     let found: i64 = run.await.map_err(|e: sqlx::Error| refuse(&e))?;
     let mut applied = Vec::new();

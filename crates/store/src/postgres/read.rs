@@ -14,8 +14,11 @@ use crate::{Page, ReadQuery, StoreError, StoredEvent, StreamHead};
 const LEAVES_PER_STATEMENT: u64 = 100_000;
 
 pub(super) async fn page(pool: &PgPool, query: &ReadQuery) -> Result<Page, StoreError> {
-    let mut sql = QueryBuilder::<Postgres>::new(format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE tenant_id = "));
-    sql.push_bind(query.stream.tenant_id.uuid()).push(" AND store_id = ").push_bind(query.stream.store_id.uuid());
+    let mut sql =
+        QueryBuilder::<Postgres>::new(format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE tenant_id = "));
+    sql.push_bind(query.stream.tenant_id.uuid())
+        .push(" AND store_id = ")
+        .push_bind(query.stream.store_id.uuid());
     sql.push(" AND sequence_number >= ").push_bind(signed(query.from));
     if let Some(to) = query.to {
         sql.push(" AND sequence_number <= ").push_bind(signed(to));
@@ -51,8 +54,9 @@ pub(super) async fn event(
     stream: StreamId,
     event_id: EventId,
 ) -> Result<Option<StoredEvent>, StoreError> {
-    let sql =
-        format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = $1 AND tenant_id = $2 AND store_id = $3");
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = $1 AND tenant_id = $2 AND store_id = $3"
+    );
     let row = sqlx::query(AssertSqlSafe(sql))
         .bind(event_id.uuid())
         .bind(stream.tenant_id.uuid())
@@ -100,7 +104,12 @@ fn stream_head(row: &PgRow) -> sqlx::Result<StreamHead> {
     })
 }
 
-pub(super) async fn leaves(pool: &PgPool, of: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
+pub(super) async fn leaves(
+    pool: &PgPool,
+    of: StreamId,
+    start: u64,
+    end: u64,
+) -> Result<Vec<Hash>, StoreError> {
     let mut leaves = Vec::new();
     let mut first = start;
     while first <= end {
@@ -121,7 +130,8 @@ pub(super) async fn leaves(pool: &PgPool, of: StreamId, start: u64, end: u64) ->
         let expected = (last - start).saturating_add(1);
         if leaves.len() as u64 != expected {
             let found = leaves.len();
-            let problem = format!("{found} of the {expected} leaves {start} to {last} of stream {of} are stored");
+            let problem =
+                format!("{found} of the {expected} leaves {start} to {last} of stream {of} are stored");
             return Err(StoreError::Internal(problem));
         }
         first = last + 1;

@@ -8,7 +8,9 @@ use bowline_ves::{SequencerSigner, VerifiedEvent};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::pool::Failure;
-use super::rows::{EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned};
+use super::rows::{
+    EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned,
+};
 use crate::records::{AppendReport, CursorRecord};
 use crate::sequencing::{Counter, Known, Row, entity_key, sequence};
 
@@ -53,8 +55,12 @@ fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known
         let Some(number) = stream_no(transaction, stream)? else { continue };
         if let Entry::Vacant(entry) = known.counters.entry(stream) {
             let counter = transaction
-                .prepare_cached("SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1")?
-                .query_row([number], |row| Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? }))?;
+                .prepare_cached(
+                    "SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1",
+                )?
+                .query_row([number], |row| {
+                    Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? })
+                })?;
             entry.insert(counter);
         }
         let sql = format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = ?1 AND stream_no = ?2");
@@ -144,7 +150,9 @@ fn insert(transaction: &Transaction<'_>, stream_no: i64, row: &Row) -> Result<()
 
 fn advance_counter(transaction: &Transaction<'_>, stream_no: i64, counter: &Counter) -> Result<(), Failure> {
     transaction
-        .prepare_cached("UPDATE sequence_counters SET current_sequence = ?2, updated_at = ?3 WHERE stream_no = ?1")?
+        .prepare_cached(
+            "UPDATE sequence_counters SET current_sequence = ?2, updated_at = ?3 WHERE stream_no = ?1",
+        )?
         .execute((stream_no, signed(counter.current), counter.updated_at.micros()))?;
     Ok(())
 }

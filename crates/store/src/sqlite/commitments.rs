@@ -83,7 +83,10 @@ pub(super) fn covering(
     Ok(found.filter(|record| record.commitment.sequence_end >= sequence_number))
 }
 
-pub(super) fn list(connection: &Connection, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, Failure> {
+pub(super) fn list(
+    connection: &Connection,
+    filter: CommitmentFilter,
+) -> Result<Vec<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, filter.stream)? else { return Ok(Vec::new()) };
     let sql = format!(
         "SELECT {COMMITMENT_COLUMNS} FROM ves_commitments
@@ -111,6 +114,7 @@ fn one<P: Params>(
     values: P,
 ) -> Result<Option<CommitmentRecord>, Failure> {
     let sql = format!("SELECT {COMMITMENT_COLUMNS} FROM ves_commitments WHERE {condition}");
-    let found = connection.prepare_cached(&sql)?.query_row(values, |row| commitment(row, stream)).optional()?;
+    let found =
+        connection.prepare_cached(&sql)?.query_row(values, |row| commitment(row, stream)).optional()?;
     Ok(found)
 }

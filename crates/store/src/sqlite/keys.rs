@@ -10,9 +10,13 @@ use super::rows::{Fixed, fixed, hash, moment, signed};
 use crate::records::{join_words, parse_scopes};
 use crate::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, RegisterKey, SequencerKeyRecord};
 
-const AGENT_KEY_COLUMNS: &str = "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
+const AGENT_KEY_COLUMNS: &str =
+    "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
 
-pub(super) fn register_agent_key(connection: &mut Connection, key: &AgentKeyRecord) -> Result<RegisterKey, Failure> {
+pub(super) fn register_agent_key(
+    connection: &mut Connection,
+    key: &AgentKeyRecord,
+) -> Result<RegisterKey, Failure> {
     if let Some(known) = agent_key(connection, key.tenant_id, key.agent_id, key.key_id)? {
         let same = known.public_key == key.public_key;
         return Ok(if same { RegisterKey::Unchanged } else { RegisterKey::Conflict });
@@ -139,7 +143,8 @@ pub(super) fn register_sequencer_key(
 }
 
 pub(super) fn sequencer_keys(connection: &Connection) -> Result<Vec<SequencerKeyRecord>, Failure> {
-    let sql = "SELECT key_version, sequencer_id, public_key, created_at FROM sequencer_keys ORDER BY key_version";
+    let sql =
+        "SELECT key_version, sequencer_id, public_key, created_at FROM sequencer_keys ORDER BY key_version";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_map((), sequencer_key_row)?.collect::<Result<_, _>>()?)
 }

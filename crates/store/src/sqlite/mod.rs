@@ -25,9 +25,9 @@ use self::pool::{Readers, Writer};
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord,
-    InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError, StoredEvent, StreamHead,
-    Tail,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
+    CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError,
+    StoredEvent, StreamHead, Tail,
 };
 
 /// Where the file is and how it is opened.
@@ -181,7 +181,9 @@ impl LineStore for SqliteStore {
         upper_levels: Vec<u8>,
         origin: CommitmentOrigin,
     ) -> Result<InsertCommitment, StoreError> {
-        self.writer.run(move |connection| commitments::insert(connection, &commitment, &upper_levels, origin)).await
+        self.writer
+            .run(move |connection| commitments::insert(connection, &commitment, &upper_levels, origin))
+            .await
     }
 
     async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
@@ -264,7 +266,9 @@ impl LineStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.readers.run(|connection| connection.query_row("SELECT 1", (), |_| Ok(())).map_err(Into::into)).await
+        self.readers
+            .run(|connection| connection.query_row("SELECT 1", (), |_| Ok(())).map_err(Into::into))
+            .await
     }
 
     fn tail(&self) -> &Tail {

@@ -96,10 +96,15 @@ fn stream_head(row: &rusqlite::Row<'_>) -> rusqlite::Result<StreamHead> {
     })
 }
 
-pub(super) fn leaves(connection: &Connection, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, Failure> {
+pub(super) fn leaves(
+    connection: &Connection,
+    stream: StreamId,
+    start: u64,
+    end: u64,
+) -> Result<Vec<Hash>, Failure> {
     let number = stream_no(connection, stream)?.unwrap_or(0);
-    let mut statement =
-        connection.prepare_cached("SELECT leaf FROM ves_leaves WHERE position BETWEEN ?1 AND ?2 ORDER BY position")?;
+    let mut statement = connection
+        .prepare_cached("SELECT leaf FROM ves_leaves WHERE position BETWEEN ?1 AND ?2 ORDER BY position")?;
     let expected = end.checked_sub(start).map_or(0, |span| span.saturating_add(1));
     let mut leaves = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(1 << 20));
     let mut rows = statement.query((position(number, start), position(number, end)))?;
@@ -108,7 +113,8 @@ pub(super) fn leaves(connection: &Connection, stream: StreamId, start: u64, end:
     }
     if leaves.len() as u64 != expected {
         let found = leaves.len();
-        let problem = format!("{found} of the {expected} leaves {start} to {end} of stream {stream} are stored");
+        let problem =
+            format!("{found} of the {expected} leaves {start} to {end} of stream {stream} are stored");
         return Err(StoreError::Internal(problem).into());
     }
     Ok(leaves)
@@ -117,7 +123,9 @@ pub(super) fn leaves(connection: &Connection, stream: StreamId, start: u64, end:
 pub(super) fn cursor(connection: &Connection, follower: &str, stream: StreamId) -> Result<u64, Failure> {
     let Some(number) = stream_no(connection, stream)? else { return Ok(0) };
     let found = connection
-        .prepare_cached("SELECT sequence_number FROM follower_cursors WHERE follower = ?1 AND stream_no = ?2")?
+        .prepare_cached(
+            "SELECT sequence_number FROM follower_cursors WHERE follower = ?1 AND stream_no = ?2",
+        )?
         .query_row((follower, number), |row| unsigned(row, 0))
         .optional()?;
     Ok(found.unwrap_or(0))

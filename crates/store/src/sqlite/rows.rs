@@ -83,7 +83,9 @@ pub(super) fn stream_of(connection: &Connection, stream_no: i64) -> Result<Strea
         .prepare_cached("SELECT tenant_id, store_id FROM streams WHERE stream_no = ?1")?
         .query_row([stream_no], |row| stream_columns(row, 0))
         .optional()?
-        .ok_or_else(|| StoreError::Internal(format!("stream number {stream_no} has no row in streams")).into())
+        .ok_or_else(|| {
+            StoreError::Internal(format!("stream number {stream_no} has no row in streams")).into()
+        })
 }
 
 pub(super) fn stream_columns(row: &Row<'_>, first: usize) -> rusqlite::Result<StreamId> {

@@ -6,8 +6,8 @@ use bowline_types::{CommandId, EventId, StoreId, StreamId};
 use bowline_ves::{Draft, SecretKey, VerifiedEvent, verify};
 
 use crate::events::{
-    agent_key, append, append_at, at, draft, encrypted, grow, new_events, new_stream, receipts, signed, signed_by,
-    signer, signer_of, whole, words,
+    agent_key, append, append_at, at, draft, encrypted, grow, new_events, new_stream, receipts, signed,
+    signed_by, signer, signer_of, whole, words,
 };
 use crate::support::Place;
 
@@ -170,7 +170,8 @@ pub(crate) async fn a_base_version_is_checked_against_the_entity(place: Arc<Plac
     let based = |stream, entity_id: &str, base_version| {
         signed(Draft { entity_id: entity_id.to_owned(), base_version: Some(base_version), ..draft(stream) })
     };
-    let report = append(&store, vec![based(stream, "a", 0), based(stream, "a", 0), based(stream, "a", 1)]).await;
+    let report =
+        append(&store, vec![based(stream, "a", 0), based(stream, "a", 0), based(stream, "a", 1)]).await;
     assert_eq!(words(&report), ["accepted 1", "version_conflict: expected 0, actual 1", "accepted 2"]);
 
     let unbased = signed(Draft { entity_id: "a".to_owned(), ..draft(stream) });
@@ -202,7 +203,8 @@ pub(crate) async fn a_rejected_event_leaves_no_trace(place: Arc<Place>) {
     assert!(store.head(unborn).await.unwrap().is_none());
     assert_eq!(store.streams().await.unwrap().len(), 1);
     // Neither its id nor its command is taken, and the stream that it did not found is dated by its first event.
-    let retried = |stream| signed(Draft { stream, base_version: None, payload: "18".into(), ..refused.clone() });
+    let retried =
+        |stream| signed(Draft { stream, base_version: None, payload: "18".into(), ..refused.clone() });
     let report = append_at(&store, vec![retried(unborn), retried(stream)], at(-60)).await;
     assert_eq!(words(&report), ["accepted 1", "accepted 2"]);
     assert_eq!(receipts(&report)[0].sequenced_at, at(-60));
@@ -218,12 +220,12 @@ pub(crate) async fn a_batch_may_name_several_streams(place: Arc<Place>) {
     let numbers: Vec<u64> = receipts(&report).iter().map(|r| r.sequence_number).collect();
     assert_eq!(numbers, [1, 5, 1, 2, 3, 1, 6, 2, 1]);
     let heads: Vec<u64> = streams.iter().map(|stream| report.heads[stream]).collect();
-    assert_eq!((heads, report.heads.len()), (vec![3, 6, 2, 1, 1], 5));
+    assert_eq!((heads, report.heads.len()), (vec![3, 2, 6, 1, 1], 5));
 
     let report = append(&store, vec![batch[0].clone(), batch[8].clone()]).await;
     assert_eq!(words(&report), ["replayed 1", "replayed 1"]);
     assert_eq!((report.heads.len(), report.heads[&streams[0]], report.heads[&streams[4]]), (2, 3, 1));
-    for (stream, length) in streams.into_iter().zip([3, 6, 2, 1, 1]) {
+    for (stream, length) in streams.into_iter().zip([3, 2, 6, 1, 1]) {
         assert_eq!(whole(&store, stream).await.len(), length);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError, TILE_HEIGHT,
+    CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError,
+    TILE_HEIGHT,
 };
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
@@ -91,25 +92,36 @@ pub(crate) async fn commitments_are_found_by_id_number_and_page(place: Arc<Place
         assert_eq!(store.commitment_upper_levels(id).await.unwrap().as_ref(), Some(levels));
     }
     assert_eq!(made[1].1.len(), 3 * 32);
-    for (number, holder) in
-        [(0, None), (1, None), (2, Some(0)), (3, Some(1)), (1_400, Some(1)), (1_401, Some(2)), (1_500, Some(2))]
-    {
+    for (number, holder) in [
+        (0, None),
+        (1, None),
+        (2, Some(0)),
+        (3, Some(1)),
+        (1_400, Some(1)),
+        (1_401, Some(2)),
+        (1_500, Some(2)),
+    ] {
         let found = store.commitment_covering(stream, number).await.unwrap();
         assert_eq!(found.as_ref(), holder.map(|index: usize| &made[index].0), "{number}");
     }
     for number in [1_501, u64::MAX] {
         assert!(store.commitment_covering(stream, number).await.unwrap().is_none());
     }
-    for (from, limit, expected) in [(0, 10, 0..3), (3, 10, 1..3), (4, 10, 2..3), (1, 2, 0..2), (1_402, 10, 0..0)] {
+    for (from, limit, expected) in
+        [(0, 10, 0..3), (3, 10, 1..3), (4, 10, 2..3), (1, 2, 0..2), (1_402, 10, 0..0)]
+    {
         let found = store.commitments(CommitmentFilter { stream, from, limit }).await.unwrap();
-        let expected: Vec<CommitmentRecord> = made[expected].iter().map(|(record, _)| record.clone()).collect();
+        let expected: Vec<CommitmentRecord> =
+            made[expected].iter().map(|(record, _)| record.clone()).collect();
         assert_eq!(found, expected, "from {from}, {limit} at most");
     }
     let nobody = new_stream();
     assert!(store.commitment(BatchId::random()).await.unwrap().is_none());
     assert!(store.commitment_upper_levels(BatchId::random()).await.unwrap().is_none());
     assert!(store.commitment_covering(nobody, 1).await.unwrap().is_none());
-    assert!(store.commitments(CommitmentFilter { stream: nobody, from: 1, limit: 9 }).await.unwrap().is_empty());
+    assert!(
+        store.commitments(CommitmentFilter { stream: nobody, from: 1, limit: 9 }).await.unwrap().is_empty()
+    );
 }
 
 pub(crate) async fn a_commitment_of_events_that_are_not_there_is_refused(place: Arc<Place>) {
@@ -119,7 +131,8 @@ pub(crate) async fn a_commitment_of_events_that_are_not_there_is_refused(place: 
     let tree = Tree::new(vec![Hash::new([9; 32]); 4]);
     for of in [stream, new_stream()] {
         let commitment = Commitment::seal(BatchId::random(), of, &tree, 1, 4, Hash::ZERO, at(0)).unwrap();
-        let refused = store.insert_commitment(commitment.clone(), Vec::new(), CommitmentOrigin::Automatic).await;
+        let refused =
+            store.insert_commitment(commitment.clone(), Vec::new(), CommitmentOrigin::Automatic).await;
         assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
         assert!(store.commitment(commitment.batch_id).await.unwrap().is_none());
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CommitmentFilter, CommitmentOrigin, CursorRecord, LineStore,
-    ReadQuery, StoreError, schema_version,
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CommitmentFilter, CommitmentOrigin, CursorRecord,
+    LineStore, ReadQuery, StoreError, schema_version,
 };
 use bowline_types::{AgentId, BatchId, EventId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};

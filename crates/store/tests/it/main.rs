@@ -4,6 +4,9 @@
 //! PostgreSQL database; `conformance!` makes `sqlite::name` and `postgres::name` of it. What only one of
 //! the stores can show stands in `embedded` and in `outages` and `runbook`.
 
+// Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod append;
 mod commitments;
 mod embedded;

@@ -112,13 +112,16 @@ fn check(stores: &[Arc<dyn LineStore>; 2]) {
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
     let ran = TestRunner::new(config).run(&history(), |history| {
         // Streams of its own, so that no case sees another one's events.
-        runtime.block_on(replay(stores, &history, TenantId::random()));
-        Ok(())
+        runtime.block_on(replay(stores, &history, TenantId::random()))
     });
     ran.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn replay(stores: &[Arc<dyn LineStore>; 2], history: &[(Vec<Choice>, i64)], tenant_id: TenantId) {
+async fn replay(
+    stores: &[Arc<dyn LineStore>; 2],
+    history: &[(Vec<Choice>, i64)],
+    tenant_id: TenantId,
+) -> Result<(), TestCaseError> {
     let mut models = [Model::default(), Model::default()];
     for (batch, moment) in history {
         let now = at(*moment);
@@ -127,29 +130,31 @@ async fn replay(stores: &[Arc<dyn LineStore>; 2], history: &[(Vec<Choice>, i64)]
         let batch: Vec<VerifiedEvent> = batch.iter().map(|event| event.signed(tenant_id)).collect();
         for store in stores {
             let report = append_at(store, batch.clone(), now).await;
-            assert_eq!(words(&report), expected, "{}", store.engine());
+            prop_assert_eq!(&words(&report), &expected, "{}", store.engine());
             for (stream_id, head) in report.heads {
                 let model = &models[stream_id.store_id.uuid().as_u128() as usize];
-                assert_eq!(head, model.taken.len() as u64, "{}", store.engine());
+                prop_assert_eq!(head, model.taken.len() as u64, "{}", store.engine());
             }
         }
     }
     for (index, model) in models.iter().enumerate() {
         let stream = stream(tenant_id, index as u128);
         let stored = whole(&stores[0], stream).await;
-        assert_eq!(stored, whole(&stores[1], stream).await);
-        assert_eq!(stored.len(), model.taken.len());
+        prop_assert_eq!(&stored, &whole(&stores[1], stream).await);
+        prop_assert_eq!(stored.len(), model.taken.len());
         for (place, (event, (taken, moment))) in stored.iter().zip(&model.taken).enumerate() {
-            assert_eq!(event.envelope, taken.signed(tenant_id).envelope);
-            assert_eq!(event.entity_version, model.entity_version(taken, place) + 1);
-            assert_eq!(event.receipt.sequenced_at, *moment);
+            prop_assert_eq!(&event.envelope, &taken.signed(tenant_id).envelope);
+            prop_assert_eq!(event.entity_version, model.entity_version(taken, place) + 1);
+            prop_assert_eq!(event.receipt.sequenced_at, *moment);
         }
         let Some(last) = stored.last().map(|event| event.receipt.sequence_number) else { continue };
         let leaf = |e: &bowline_store::StoredEvent| {
             leaf_hash(stream, e.receipt.sequence_number, &e.signing_hash, &e.envelope.agent_signature)
         };
         for store in stores {
-            assert_eq!(store.leaves(stream, 1, last).await.unwrap(), stored.iter().map(leaf).collect::<Vec<_>>());
+            let leaves = store.leaves(stream, 1, last).await.unwrap();
+            prop_assert_eq!(leaves, stored.iter().map(leaf).collect::<Vec<_>>());
         }
     }
+    Ok(())
 }

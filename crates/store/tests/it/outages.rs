@@ -27,11 +27,11 @@ async fn until_there_is(place: &Place, condition: &str) {
     until(async || connections(&mut place.connect().await, condition).await > 0).await;
 }
 
-/// Breaks every connection that fits the condition.
+/// Breaks every connection that fits the condition, and waits until they are gone.
 async fn terminate(place: &Place, condition: &str) {
     place
         .execute(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
         ))
         .await;
@@ -43,6 +43,38 @@ fn a_server_that_is_away_is_unavailable() {
         let config = PostgresConfig::at("postgres://nobody@127.0.0.1:1/none");
         let error = soon(PostgresStore::open(config)).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)) && error.retryable(), "{error}");
+    });
+}
+
+#[test]
+fn settings_of_the_database_do_not_weaken_the_contract() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let Place::Database { name, .. } = &*place else { panic!("{place:?}") };
+        for setting in [
+            "synchronous_commit = off",
+            "default_transaction_isolation = 'serializable'",
+            "timezone = 'Asia/Kolkata'",
+            "bytea_output = 'escape'",
+            "datestyle = 'SQL, DMY'",
+        ] {
+            place.execute(&format!("ALTER DATABASE {name} SET {setting}")).await;
+        }
+        let store = open(place.database()).await;
+        let recorder = "
+            CREATE TABLE seen (durable text, isolation text);
+            CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO seen VALUES
+                    (current_setting('synchronous_commit'), current_setting('transaction_isolation'));
+                RETURN NULL; END $$;
+            CREATE TRIGGER look AFTER INSERT ON ves_events FOR EACH STATEMENT EXECUTE FUNCTION look()";
+        place.execute(recorder).await;
+        let stream = new_stream();
+        let receipts = grow(&store, stream, 3).await;
+        let stored = whole(&store, stream).await;
+        assert!(stored.iter().map(|event| &event.receipt).eq(&receipts));
+        let seen: (String, String) =
+            sqlx::query_as("SELECT * FROM seen").fetch_one(&mut place.connect().await).await.unwrap();
+        assert_eq!(seen, ("on".to_owned(), "read committed".to_owned()));
     });
 }
 
@@ -139,12 +171,36 @@ fn a_connection_that_breaks_in_a_commit_leaves_the_outcome_unknown_and_a_replay_
     });
 }
 
+/// No commit can be seen there, so it may have been made.
+#[test]
+fn a_connection_that_breaks_in_a_single_statement_leaves_the_outcome_unknown() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(place.database()).await;
+        let slow = "
+            CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN PERFORM pg_sleep(20); RETURN NEW; END';
+            CREATE TRIGGER linger BEFORE INSERT ON sequencer_keys FOR EACH ROW EXECUTE FUNCTION linger()";
+        place.execute(slow).await;
+        let (registrar, sequencer) = (Arc::clone(&store), uuid::Uuid::nil());
+        let task =
+            tokio::spawn(async move { registrar.register_sequencer_key(sequencer, [1; 32], at(0)).await });
+        until_there_is(&place, "wait_event = 'PgSleep'").await;
+        terminate(&place, "wait_event = 'PgSleep'").await;
+        let broken = soon(task).await.unwrap();
+        assert!(matches!(broken, Err(StoreError::OutcomeUnknown(_))), "{broken:?}");
+
+        place.execute("DROP TRIGGER linger ON sequencer_keys").await;
+        store.register_sequencer_key(sequencer, [1; 32], at(0)).await.unwrap();
+        assert_eq!(store.sequencer_keys().await.unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn a_listener_whose_connection_broke_listens_again() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let [writer, reader] = place.open_two().await;
         let stream = new_stream();
-        let listening = "query = 'LISTEN \"bowline_tail\"'";
+        let listening = "query LIKE 'LISTEN%'";
         for round in 1..=2 {
             until(async || connections(&mut place.connect().await, listening).await == 2).await;
             let mut woken = reader.tail().watch(stream);

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use bowline_types::StreamId;
 use bowline_ves::{Receipt, VerifiedEvent};
+use futures_util::FutureExt;
 
-use crate::events::{append, append_at, at, draft, grow, new_events, new_stream, receipts, signed, whole, words};
+use crate::events::{
+    append, append_at, at, draft, grow, new_events, new_stream, receipts, signed, whole, words,
+};
 use crate::support::{Place, soon};
 
 /// A batch over some of the streams, another one for each seed.
@@ -56,7 +59,7 @@ pub(crate) async fn concurrent_appends_are_dense_and_lose_nothing(place: Arc<Pla
 /// Each user creates some of the streams and finds the others made by somebody else in between.
 pub(crate) async fn new_streams_are_created_by_several_at_a_time(place: Arc<Place>) {
     let stores = place.open_two().await;
-    for _ in 0..25 {
+    for _ in 0..40 {
         let mut streams: Vec<StreamId> = (0..3).map(|_| new_stream()).collect();
         streams.sort();
         let parts: [&[usize]; 6] = [&[1], &[0, 1], &[1, 2], &[2, 0], &[0, 1, 2], &[2]];
@@ -65,7 +68,8 @@ pub(crate) async fn new_streams_are_created_by_several_at_a_time(place: Arc<Plac
             .enumerate()
             .map(|(user, part)| {
                 let store = Arc::clone(&stores[user % 2]);
-                let batch: Vec<VerifiedEvent> = part.iter().map(|index| signed(draft(streams[*index]))).collect();
+                let batch: Vec<VerifiedEvent> =
+                    part.iter().map(|index| signed(draft(streams[*index]))).collect();
                 tokio::spawn(async move { receipts(&append(&store, batch).await) })
             })
             .collect();
@@ -96,7 +100,9 @@ pub(crate) async fn of_raced_replays_one_is_accepted(place: Arc<Place>) {
         for user in users {
             let report = user.await.unwrap();
             accepted += words(&report).iter().filter(|word| word.starts_with("accepted")).count();
-            given.extend(receipts(&report).into_iter().map(|r| (r.event_id, r.sequence_number, r.attestation)));
+            given.extend(
+                receipts(&report).into_iter().map(|r| (r.event_id, r.sequence_number, r.attestation)),
+            );
         }
         batch.extend(new_events(stream, 1));
         assert_eq!((accepted, given.len()), (5, 5));
@@ -109,16 +115,19 @@ pub(crate) async fn a_dropped_append_is_whole_or_absent(place: Arc<Place>) {
     let store = place.open().await;
     let streams = [new_stream(), new_stream()];
     let mut batches: Vec<Vec<VerifiedEvent>> = Vec::new();
+    let mut dropped = 0;
     for wait in 0..60 {
         let batch: Vec<VerifiedEvent> = (0..6).map(|index| signed(draft(streams[index % 2]))).collect();
         // From a future that is polled once to one that mostly comes to its end.
-        let dropped = tokio::time::timeout(Duration::from_micros(wait * 150), append(&store, batch.clone()));
-        drop(dropped.await);
+        let append = append(&store, batch.clone());
+        let ended = match wait {
+            0..20 => append.now_or_never().is_some(),
+            _ => tokio::time::timeout(Duration::from_micros(wait * 100), append).await.is_ok(),
+        };
+        dropped += usize::from(!ended);
         batches.push(batch);
     }
-    let stored: Vec<_> = [whole(&store, streams[0]).await, whole(&store, streams[1]).await].concat();
-    let known: HashSet<_> = stored.iter().map(|event| event.envelope.event_id).collect();
-    assert!(known.len() < 360, "no future was dropped early enough to matter");
+    assert!(dropped >= 10, "nearly every future came to its end");
     // An append waits for what still holds the streams, so after these nothing is in the air.
     for batch in batches {
         let words = words(&append(&store, batch).await);
