@@ -1,4 +1,6 @@
 //! What an operator may set about the gateway.
+//!
+//! It only holds and judges values: nothing is opened or read here.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -40,7 +40,8 @@ impl ApiError {
     }
 
     pub(crate) fn field(field: &str, problem: impl std::fmt::Display) -> Self {
-        Self::new(Code::InvalidFieldValue, format!("{field}: {problem}")).with_details(json!({ "field": field }))
+        Self::new(Code::InvalidFieldValue, format!("{field}: {problem}"))
+            .with_details(json!({ "field": field }))
     }
 
     pub(crate) fn with_details(mut self, details: Value) -> Self {
@@ -87,7 +88,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     /// The body is written by the frame around all routes, which knows the request's id.
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static("x-error-code"), HeaderValue::from_static(self.code.as_str()));

@@ -62,10 +62,21 @@ pub(crate) struct Shared {
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
         let Dependencies { line, limits, metrics, drain } = dependencies;
-        let authenticator = Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
+        let authenticator =
+            Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let streams = Arc::new(Semaphore::new(limits.stream_connections_max));
         let started = Instant::now();
-        Self(Arc::new(Shared { line, limits, metrics, drain, config, authenticator, streams, stopping, started }))
+        Self(Arc::new(Shared {
+            line,
+            limits,
+            metrics,
+            drain,
+            config,
+            authenticator,
+            streams,
+            stopping,
+            started,
+        }))
     }
 }
 

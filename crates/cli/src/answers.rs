@@ -4,8 +4,8 @@
 //! right is checked by `bowline verify` from the bytes themselves.
 
 use bowline_types::{EventId, StoreId, StreamId, TenantId};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::client::ApiError;
@@ -29,8 +29,13 @@ pub(crate) struct Event {
     pub(crate) event_type: String,
     pub(crate) entity_type: String,
     pub(crate) entity_id: String,
-    #[serde(default)]
+    // A payload of `null` is a payload.
+    #[serde(default, deserialize_with = "present")]
     payload: Option<Box<RawValue>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Event {
@@ -38,7 +43,7 @@ impl Event {
     pub(crate) fn payload_shown(&self) -> String {
         match &self.payload {
             Some(payload) => shown(payload.get(), PAYLOAD_CHARS_MAX),
-            None => "(encrypted or null)".to_owned(),
+            None => "(encrypted)".to_owned(),
         }
     }
 

@@ -153,11 +153,13 @@ fn report(
     ])?;
     let data = data.display();
     let (tenant, store) = (stream.tenant_id, stream.store_id);
+    // As it was called, so that the lines can be pasted where the binary is not on the path.
+    let bowline = std::env::args().next().unwrap_or_else(|| "bowline".to_owned());
     output::talk(&format!(
-        "\nNext:\n  bowline verify export {}\n  bowline serve --data {data} &\n  \
-         bowline --data {data} head\n  \
-         bowline --data {data} tail --tenant {tenant} --store {store} --no-follow\n  \
-         echo '{{\"hello\":\"line\"}}' | bowline --data {data} append",
+        "\nNext:\n  {bowline} verify export {}\n  {bowline} serve --data {data} &\n  \
+         {bowline} --data {data} head\n  \
+         {bowline} --data {data} tail --tenant {tenant} --store {store} --no-follow\n  \
+         echo '{{\"hello\":\"line\"}}' | {bowline} --data {data} append",
         evidence.export
     ));
     Ok(())

@@ -12,12 +12,11 @@ use comfy_table::{Table, presets};
 
 use crate::exit::{Exit, Failure};
 
-/// How data is printed.
+/// How data is printed: for people, or the API's own JSON. Help on the variants would make clap's help twice
+/// as long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
     Table,
-    /// JSON: the API's own where the data comes from the API.
     Json,
 }
 

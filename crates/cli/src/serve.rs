@@ -1,4 +1,6 @@
-//! `bowline serve`: runs a node until SIGTERM or Ctrl-C.
+//! `bowline serve`: runs a node until SIGTERM or Ctrl-C, and says why one did not start.
+//!
+//! It only joins settings and signals: everything that a node does is in the node's own crate.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

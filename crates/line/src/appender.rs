@@ -5,12 +5,13 @@
 //! event goes alone and at once. The number of waiting events is bounded; beyond it callers are told to come
 //! back. Guards invariant 1: nobody hears of a number before it is durable.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bowline_runtime::{Clock, Shutdown};
 use bowline_store::{AppendOutcome, AppendReport, LineStore, StoreError};
-use bowline_types::Code;
+use bowline_types::{Code, StreamId};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -61,7 +62,26 @@ struct Request {
     reply: oneshot::Sender<Result<AppendReport, StoreError>>,
     since: Instant,
     /// Gives the room back when the request is answered.
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+}
+
+/// The room of a waiting request, counted for as long as it is taken: the caller may be gone before.
+struct Room {
+    events: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    fn take(permit: OwnedSemaphorePermit, events: usize) -> Self {
+        gauge!(PENDING).increment(events as f64);
+        Self { events, _permit: permit }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        gauge!(PENDING).decrement(self.events as f64);
+    }
 }
 
 impl Appender {
@@ -72,20 +92,14 @@ impl Appender {
     pub async fn append(&self, events: Vec<VerifiedEvent>) -> Result<AppendReport, AppendError> {
         let count = events.len();
         let wanted = u32::try_from(count).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {
             counter!(PENDING_REFUSED).increment(count as u64);
             AppendError::Overloaded { pending_max: self.pending_max, retry_after_secs: 1 }
         })?;
-        gauge!(PENDING).increment(count as f64);
         let (reply, answer) = oneshot::channel();
-        let request = Request { events, reply, since: Instant::now(), _room: room };
-        let sent = self.queue.send(request).map_err(|_| AppendError::Draining);
-        let answered = match sent {
-            Ok(()) => answer.await.map_err(|_| AppendError::Draining),
-            Err(error) => Err(error),
-        };
-        gauge!(PENDING).decrement(count as f64);
-        Ok(answered??)
+        let request = Request { events, reply, since: Instant::now(), _room: Room::take(permit, count) };
+        self.queue.send(request).map_err(|_| AppendError::Draining)?;
+        Ok(answer.await.map_err(|_| AppendError::Draining)??)
     }
 }
 
@@ -124,6 +138,11 @@ impl Sequencer {
     /// Serves until the shutdown begins, and then whatever was handed over before it.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), crate::Error> {
         loop {
+            // Under load the queue is never empty, so the signal is looked at before every group. What was
+            // handed over before is still served, and everyone later is told that the node drains.
+            if shutdown.has_begun() {
+                self.queue.close();
+            }
             let first = match self.held.take() {
                 Some(held) => held,
                 None => tokio::select! {
@@ -132,11 +151,7 @@ impl Sequencer {
                         Some(request) => request,
                         None => return Ok(()),
                     },
-                    // Who is still connected may yet hand something over; the sender's end closes the queue.
-                    () = shutdown.begun(), if !self.queue.is_closed() => {
-                        self.queue.close();
-                        continue;
-                    }
+                    () = shutdown.begun(), if !self.queue.is_closed() => continue,
                 },
             };
             let group = self.gather(first);
@@ -162,14 +177,14 @@ impl Sequencer {
     }
 
     async fn commit(&self, mut group: Vec<Request>) {
-        let sizes: Vec<usize> = group.iter().map(|request| request.events.len()).collect();
+        let shares: Vec<Share> = group.iter().map(|request| Share::of(&request.events)).collect();
         // If the store refuses a group, each request is tried alone, so that none fails for its neighbours.
         let spare = (group.len() > 1).then(|| group.iter().map(|r| r.events.clone()).collect::<Vec<_>>());
         let batch: Vec<VerifiedEvent> =
             group.iter_mut().flat_map(|r| std::mem::take(&mut r.events)).collect();
         let result = self.store.append(batch, Arc::clone(&self.signer), self.clock.now()).await;
         match (result, spare) {
-            (Ok(report), _) => answer_each(group, &sizes, report),
+            (Ok(report), _) => answer_each(group, shares, report),
             (Err(StoreError::Internal(problem)), Some(spare)) => {
                 tracing::error!(component = "line", %problem, requests = group.len(), "Group commit failed, trying each request alone");
                 for (request, events) in group.into_iter().zip(spare) {
@@ -185,12 +200,26 @@ impl Sequencer {
     }
 }
 
-fn answer_each(group: Vec<Request>, sizes: &[usize], report: AppendReport) {
+/// What of a group's report is one request's.
+struct Share {
+    events: usize,
+    streams: HashSet<StreamId>,
+}
+
+impl Share {
+    fn of(events: &[VerifiedEvent]) -> Self {
+        Self { events: events.len(), streams: events.iter().map(|event| event.envelope.stream).collect() }
+    }
+}
+
+fn answer_each(group: Vec<Request>, shares: Vec<Share>, report: AppendReport) {
     let AppendReport { outcomes, heads } = report;
     let mut outcomes = outcomes.into_iter();
-    for (request, size) in group.into_iter().zip(sizes) {
-        let outcomes: Vec<AppendOutcome> = outcomes.by_ref().take(*size).collect();
-        answer(request, Ok(AppendReport { outcomes, heads: heads.clone() }));
+    for (request, share) in group.into_iter().zip(shares) {
+        let outcomes: Vec<AppendOutcome> = outcomes.by_ref().take(share.events).collect();
+        let named = share.streams.into_iter();
+        let heads = named.filter_map(|stream| heads.get(&stream).map(|head| (stream, *head))).collect();
+        answer(request, Ok(AppendReport { outcomes, heads }));
     }
 }
 
@@ -199,8 +228,11 @@ fn answer(request: Request, result: Result<AppendReport, StoreError>) {
         count(report);
         histogram!(APPEND_WAIT_SECONDS).record(request.since.elapsed());
     }
+    let Request { reply, _room: room, .. } = request;
+    // Who hears the answer may be back at once, and finds the room that was theirs.
+    drop(room);
     // The client may have hung up; what was committed stays committed.
-    drop(request.reply.send(result));
+    drop(reply.send(result));
 }
 
 fn count(report: &AppendReport) {

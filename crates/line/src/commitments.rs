@@ -233,10 +233,10 @@ impl Commitments {
         if last.is_some() && start != expected {
             return Err(CommitError::NonContiguous { expected, given: start });
         }
-        if range.sequence_end.is_none() && start > head {
+        if range.sequence_end.is_none() && start == expected && start > head {
             return Err(CommitError::NothingToCommit { head });
         }
-        let end = range.sequence_end.unwrap_or_else(|| head.min(start + self.events_max - 1));
+        let end = range.sequence_end.unwrap_or_else(|| head.min(start.saturating_add(self.events_max - 1)));
         if start == 0 || end < start || end > head {
             return Err(CommitError::OutOfRange { start, end, head });
         }

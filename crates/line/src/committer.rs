@@ -8,9 +8,20 @@ use std::time::Duration;
 use bowline_runtime::{Clock, Shutdown};
 use bowline_store::{CommitmentFilter, CommitmentOrigin, LineStore, ReadQuery, StreamHead};
 use bowline_types::StreamId;
+use metrics::{counter, gauge};
 
 use crate::commitments::{CommitError, CommitRange, Commitments};
 use crate::config::{AutoCommit, CommitmentPolicy};
+use crate::metrics::{FOLLOWER_ERRORS, FOLLOWER_LAG};
+
+/// The committer's name among the followers in the metrics.
+const FOLLOWER: &str = "commitments";
+
+/// Every append is a wake-up; for so long they gather.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Between two looks at the lag when nothing is committed automatically.
+const LAG_PERIOD: Duration = Duration::from_secs(5);
 
 /// The automatic committer.
 #[derive(Debug)]
@@ -23,25 +34,26 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Commits what is due until the shutdown begins.
+    /// Commits what is due, and says how much is not committed yet, until the shutdown begins.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), crate::Error> {
-        if self.policy.auto == AutoCommit::Off {
-            shutdown.begun().await;
-            return Ok(());
-        }
+        let idle = self.policy.auto == AutoCommit::Off;
+        let (pause, wait) =
+            if idle { (LAG_PERIOD, Duration::ZERO) } else { (self.poll.min(GATHER), self.poll) };
         let mut grown = self.store.tail().watch_any();
+        gauge!(FOLLOWER_LAG, "follower" => FOLLOWER).set(0.0);
+        counter!(FOLLOWER_ERRORS, "follower" => FOLLOWER).absolute(0);
         while !shutdown.has_begun() {
             grown.borrow_and_update();
             if let Err(error) = self.activate().await {
+                counter!(FOLLOWER_ERRORS, "follower" => FOLLOWER).increment(1);
                 tracing::warn!(component = "line", %error, "Automatic commitments fell back, retrying");
             }
             tokio::select! {
-                // Every append is a wake-up; a pause lets them gather.
-                () = tokio::time::sleep(self.poll.min(Duration::from_millis(100))) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = shutdown.begun() => break,
             }
             tokio::select! {
-                _ = tokio::time::timeout(self.poll, grown.changed()) => {}
+                _ = tokio::time::timeout(wait, grown.changed()) => {}
                 () = shutdown.begun() => {}
             }
         }
@@ -49,20 +61,36 @@ impl Committer {
     }
 
     async fn activate(&self) -> Result<(), CommitError> {
+        let (mut lag, mut failure) = (0, None);
         for head in self.store.streams().await? {
-            if self.due(&head).await? && self.ours(head.stream).await? {
-                match self
-                    .commitments
-                    .commit(head.stream, CommitRange::default(), CommitmentOrigin::Automatic)
-                    .await
-                {
-                    // Another process was faster, which is as good.
-                    Ok(_) | Err(CommitError::NothingToCommit { .. } | CommitError::Raced) => {}
-                    Err(error) => return Err(error),
+            match self.reconcile(&head).await {
+                Ok(uncommitted) => lag += uncommitted,
+                // One stream's trouble must not hold up the others.
+                Err(error) => {
+                    lag += head.head.saturating_sub(head.committed);
+                    failure = Some(error);
                 }
             }
         }
-        Ok(())
+        gauge!(FOLLOWER_LAG, "follower" => FOLLOWER).set(lag as f64);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Commits the stream if that is due; returns how many of its events stay uncommitted.
+    async fn reconcile(&self, head: &StreamHead) -> Result<u64, CommitError> {
+        let uncommitted = head.head.saturating_sub(head.committed);
+        let wanted =
+            self.policy.auto != AutoCommit::Off && self.due(head).await? && self.ours(head.stream).await?;
+        if !wanted {
+            return Ok(uncommitted);
+        }
+        match self.commitments.commit(head.stream, CommitRange::default(), CommitmentOrigin::Automatic).await
+        {
+            Ok(record) => Ok(head.head.saturating_sub(record.commitment.sequence_end)),
+            // Another process was faster, which is as good.
+            Err(CommitError::NothingToCommit { .. } | CommitError::Raced) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     async fn due(&self, head: &StreamHead) -> Result<bool, CommitError> {

@@ -114,10 +114,10 @@ impl<F: Follower> FollowerService<F> {
                 "stream {stream} has a head beyond {cursor} and no event after it"
             )));
         };
-        let first = events.first().map_or(0, |event| event.receipt.sequence_number);
-        if first != cursor + 1 {
+        let numbers = events.iter().map(|event| event.receipt.sequence_number);
+        if let Some((before, found)) = (cursor..).zip(numbers).find(|(before, found)| *found != before + 1) {
             return Err(FollowError(format!(
-                "stream {stream} has a gap after {cursor}: the next event is {first}"
+                "stream {stream} has a gap after {before}: the next event is {found}"
             )));
         }
         self.follower.take(stream, &events).await?;

@@ -53,16 +53,24 @@ impl RingKey {
     }
 }
 
+impl RingKey {
+    /// Takes one of the places for prepared keys; dropping a prepared key gives its place back.
+    fn may_prepare(&self) -> bool {
+        let one_more = |count: u32| (count < PREPARED_MAX).then_some(count + 1);
+        self.prepared_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+}
+
 impl VerifyKey for RingKey {
     fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         if let Some(prepared) = self.prepared.get() {
             return prepared.verify(message, signature);
         }
         let uses = self.uses.fetch_add(1, Ordering::Relaxed);
-        if uses == PREPARE_AFTER_USES && self.prepared_count.fetch_add(1, Ordering::Relaxed) < PREPARED_MAX {
+        if uses == PREPARE_AFTER_USES && self.may_prepare() {
             return self
                 .prepared
-                .get_or_init(|| PreparedKey::new(self.public_key.clone()))
+                .get_or_init(|| PreparedKey::new(self.public_key))
                 .verify(message, signature);
         }
         self.public_key.verify(message, signature)
@@ -117,7 +125,9 @@ impl KeyRing {
 
     /// Forgets a key, so that the next look-up asks the store.
     pub fn forget(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) {
-        self.lock().remove(&(tenant_id, agent_id, key_id));
+        let mut keys = self.lock();
+        keys.remove(&(tenant_id, agent_id, key_id));
+        gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(keys.len() as f64);
     }
 
     fn cached(&self, name: KeyName) -> Option<Arc<RingKey>> {
@@ -143,5 +153,52 @@ impl KeyRing {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<KeyName, Arc<RingKey>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ves::SecretKey;
+
+    fn key(prepared_count: &Arc<AtomicU32>) -> RingKey {
+        let public_key = SecretKey::from_seed([9; 32]).public();
+        let record = AgentKeyRecord {
+            tenant_id: TenantId::NIL,
+            agent_id: AgentId::from_bytes([1; 16]),
+            key_id: 1,
+            public_key: public_key.to_bytes(),
+            status: AgentKeyStatus::Active,
+            valid_from: None,
+            valid_to: None,
+            created_at: Timestamp::from_micros(0),
+        };
+        RingKey {
+            record,
+            public_key,
+            prepared: OnceLock::new(),
+            uses: AtomicU32::new(0),
+            loaded_at: Instant::now(),
+            prepared_count: Arc::clone(prepared_count),
+        }
+    }
+
+    fn used(key: RingKey) -> RingKey {
+        let signature = SecretKey::from_seed([9; 32]).sign(b"m");
+        assert!((0..=PREPARE_AFTER_USES).all(|_| key.verify(b"m", &signature)));
+        key
+    }
+
+    #[test]
+    fn a_place_for_a_prepared_key_is_given_back_and_never_lost() {
+        let count = Arc::new(AtomicU32::new(PREPARED_MAX - 1));
+        let last = used(key(&count));
+        assert!(last.prepared.get().is_some());
+        // Keys for which there was no place must leave none taken, or one day nothing would be prepared.
+        assert!((0..10).all(|_| used(key(&count)).prepared.get().is_none()));
+        assert_eq!(count.load(Ordering::Relaxed), PREPARED_MAX);
+        drop(last);
+        assert!(used(key(&count)).prepared.get().is_some());
+        assert_eq!(count.load(Ordering::Relaxed), PREPARED_MAX - 1);
     }
 }

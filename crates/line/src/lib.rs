@@ -22,6 +22,7 @@ pub use config::{AutoCommit, CommitmentPolicy, Config};
 pub use error::Error;
 pub use follower::{FollowError, Follower, FollowerService};
 pub use keys::KeyRing;
+pub use metrics::count_rejection;
 pub use reader::{LineReader, TailReader};
 pub use service::{Dependencies, Handle, Service};
 pub use verifier::{Judged, Verifier};

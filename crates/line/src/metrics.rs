@@ -67,7 +67,7 @@ pub(crate) fn declare() {
     drop((histogram!(COMMIT_SECONDS), histogram!(APPEND_WAIT_SECONDS)));
 }
 
-/// Counts a rejection by its reason.
-pub(crate) fn count_rejection(rejection: &Rejection) {
+/// Counts a rejection by its reason; whoever judges an event before the line does calls it too.
+pub fn count_rejection(rejection: &Rejection) {
     counter!(EVENTS_REJECTED, "reason" => rejection.kind()).increment(1);
 }

@@ -135,7 +135,8 @@ impl DataFolder {
 }
 
 fn parse_key(seed: &str, path: &Path) -> Result<SecretKey, DataError> {
-    SecretKey::parse_hex(seed).map_err(|error| DataError::Key { path: path.to_owned(), problem: error.to_string() })
+    SecretKey::parse_hex(seed)
+        .map_err(|error| DataError::Key { path: path.to_owned(), problem: error.to_string() })
 }
 
 fn read(path: &Path) -> Result<Option<String>, DataError> {

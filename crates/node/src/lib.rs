@@ -9,7 +9,8 @@ mod node;
 mod store;
 
 pub use config::{
-    Config, ConfigError, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig, StoreConfig, UNSERVED,
+    Config, ConfigError, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig, StoreConfig,
+    UNSERVED,
 };
 pub use data::{DataError, DataFolder};
 pub use node::{Error, Node};

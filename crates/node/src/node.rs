@@ -1,4 +1,6 @@
 //! A node: built in order, run, and taken down in the reverse order.
+//!
+//! It starts and stops; what a subsystem does, and whether it fails, is the subsystem's business.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

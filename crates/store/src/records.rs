@@ -1,4 +1,6 @@
 //! What goes into a store and comes out of it, in the words of the line rather than of a database.
+//!
+//! No record knows how it is kept; the conversions are in each store's `rows`.
 
 use std::collections::HashMap;
 

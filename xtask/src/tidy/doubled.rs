@@ -13,7 +13,20 @@ use cargo_metadata::semver::Version;
 use super::{Finding, Repo};
 
 /// Dependencies that may be there twice: name, why.
-const DOUBLED: &[(&str, &str)] = &[];
+const DOUBLED: &[(&str, &str)] = &[
+    ("base64", "the HTTP client and the YAML reader moved on, the token library and ours have not"),
+    ("block-buffer", "comes with sha2"),
+    ("cpufeatures", "comes with sha2"),
+    ("crypto-common", "comes with sha2"),
+    ("digest", "comes with sha2"),
+    ("getrandom", "ring is on 0.2, the metrics recorder's rand on 0.3"),
+    ("hashbrown", "the SQL clients and the metrics recorder are one minor version behind indexmap"),
+    ("rand", "the metrics recorder is one version behind the PostgreSQL client"),
+    ("rand_core", "comes with rand"),
+    ("sha2", "the PostgreSQL client is still on 0.10"),
+    ("signature", "the token library is one version behind ed25519-dalek"),
+    ("syn", "at compile time only"),
+];
 
 const DEPENDENTS_SHOWN_MAX: usize = 4;
 

@@ -40,7 +40,12 @@ pub(crate) struct Principal {
 
 impl Principal {
     fn superuser() -> Self {
-        Self { tenant_id: TenantId::NIL, agent_id: None, permissions: Permission::ALL.to_vec(), store_ids: Vec::new() }
+        Self {
+            tenant_id: TenantId::NIL,
+            agent_id: None,
+            permissions: Permission::ALL.to_vec(),
+            store_ids: Vec::new(),
+        }
     }
 
     /// Refuses unless the principal has the permission.
@@ -158,7 +163,11 @@ impl Authenticator {
         counter!("cache_misses_total", "cache" => "api_keys").increment(1);
         let record = self.store.api_key(hash).await?.filter(|record| record.active);
         let Some(record) = record else {
-            return Err(ApiError::auth(Code::InvalidApiKey, "invalid_api_key", "the API key is unknown or revoked"));
+            return Err(ApiError::auth(
+                Code::InvalidApiKey,
+                "invalid_api_key",
+                "the API key is unknown or revoked",
+            ));
         };
         let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, .. } = record;
         let principal = Principal { tenant_id, agent_id, permissions, store_ids };
@@ -168,7 +177,10 @@ impl Authenticator {
 
     fn cached(&self, hash: Hash) -> Option<Principal> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&hash).filter(|(since, _)| since.elapsed() < self.ttl).map(|(_, principal)| principal.clone())
+        cache
+            .get(&hash)
+            .filter(|(since, _)| since.elapsed() < self.ttl)
+            .map(|(_, principal)| principal.clone())
     }
 
     fn remember(&self, hash: Hash, principal: Principal) {
@@ -190,14 +202,19 @@ impl Authenticator {
 
 /// The credential of a request: `Authorization: Bearer|ApiKey …`, the bare key there, or `x-api-key`.
 fn credential(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text =
+        |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let from_authorization = text(header::AUTHORIZATION).map(|value| match value.split_once(' ') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey") => {
+        Some((scheme, rest))
+            if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey") =>
+        {
             rest.trim()
         }
         _ => value,
     });
-    from_authorization.or_else(|| text(header::HeaderName::from_static("x-api-key"))).filter(|text| !text.is_empty())
+    from_authorization
+        .or_else(|| text(header::HeaderName::from_static("x-api-key")))
+        .filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -231,8 +248,16 @@ mod tests {
         };
         assert!(narrow.require_stream(Permission::Read, stream).is_ok());
         assert!(narrow.require_stream(Permission::Write, stream).is_err());
-        assert!(narrow.require_stream(Permission::Read, StreamId::new(stream.tenant_id, StoreId::random())).is_err());
-        assert!(narrow.require_stream(Permission::Read, StreamId::new(TenantId::random(), stream.store_id)).is_err());
+        assert!(
+            narrow
+                .require_stream(Permission::Read, StreamId::new(stream.tenant_id, StoreId::random()))
+                .is_err()
+        );
+        assert!(
+            narrow
+                .require_stream(Permission::Read, StreamId::new(TenantId::random(), stream.store_id))
+                .is_err()
+        );
         assert!(narrow.require_agent(AgentId::random()).is_err());
         assert!(Principal::superuser().require_stream(Permission::Admin, stream).is_ok());
     }

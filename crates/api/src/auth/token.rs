@@ -100,7 +100,11 @@ pub struct TokenClaims {
 /// The claims can't be written as JSON.
 pub fn sign_token(secret: &Secret, claims: &TokenClaims) -> Result<String, Error> {
     install();
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.reveal().as_bytes()))
+    jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        claims,
+        &EncodingKey::from_secret(secret.reveal().as_bytes()),
+    )
 }
 
 fn install() {
@@ -126,14 +130,16 @@ impl Verifier {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[&config.jwt_issuer]);
         validation.set_audience(&[&config.jwt_audience]);
-        validation.required_spec_claims = ["exp", "iss", "aud", "sub"].map(str::to_owned).into_iter().collect::<HashSet<_>>();
+        validation.required_spec_claims =
+            ["exp", "iss", "aud", "sub"].map(str::to_owned).into_iter().collect::<HashSet<_>>();
         // Times are judged below, by the node's own clock.
         validation.validate_exp = false;
         Self { key: DecodingKey::from_secret(secret.reveal().as_bytes()), validation }
     }
 
     pub(super) fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, ApiError> {
-        let refuse = |problem: &str| ApiError::auth(Code::InvalidToken, "invalid_jwt", format!("the token {problem}"));
+        let refuse =
+            |problem: &str| ApiError::auth(Code::InvalidToken, "invalid_jwt", format!("the token {problem}"));
         let claims = jsonwebtoken::decode::<TokenClaims>(token, &self.key, &self.validation)
             .map_err(|error| refuse(&format!("is not valid: {error}")))?
             .claims;
@@ -144,7 +150,8 @@ impl Verifier {
         if claims.nbf.is_some_and(|nbf| now < nbf) {
             return Err(refuse("is not valid yet"));
         }
-        principal(&claims).ok_or_else(|| refuse("names a tenant, store, agent or permission that can't be read"))
+        principal(&claims)
+            .ok_or_else(|| refuse("names a tenant, store, agent or permission that can't be read"))
     }
 }
 
@@ -209,7 +216,8 @@ mod tests {
         assert!(wrong.iter().all(|claims| verify(claims).is_err()));
         assert!(verifier.verify(&foreign, at(1_500)).is_err());
         // `{"alg":"none"}` with the right claims and no signature.
-        let unsigned = token.split('.').nth(1).map(|claims| format!("eyJhbGciOiJub25lIn0.{claims}.")).unwrap();
+        let unsigned =
+            token.split('.').nth(1).map(|claims| format!("eyJhbGciOiJub25lIn0.{claims}.")).unwrap();
         assert!(verifier.verify(&unsigned, at(1_500)).is_err());
     }
 }

@@ -1,4 +1,6 @@
 //! Keys: the agents' signing keys, API keys, and the sequencer's own public keys.
+//!
+//! Private keys never pass through here; of an API key only its hash is kept.
 
 use axum::Json;
 use axum::extract::State;
@@ -62,12 +64,14 @@ pub(super) async fn register_key(
     principal.require_tenant(Permission::Admin, request.tenant_id)?;
     let key = record(&api, &request).map_err(ApiError::for_agents)?;
     let RegisterRequest { tenant_id, agent_id, key_id, .. } = request;
-    let registered = api.line.store.register_agent_key(key).await.map_err(|error| ApiError::from(error).for_agents())?;
+    let registered =
+        api.line.store.register_agent_key(key).await.map_err(|error| ApiError::from(error).for_agents())?;
     let message = match registered {
         RegisterKey::Created => "key registered",
         RegisterKey::Unchanged => "the same key was registered already",
         RegisterKey::Conflict => {
-            let message = format!("agent {agent_id} has another key {key_id}; register the new one under the next id");
+            let message =
+                format!("agent {agent_id} has another key {key_id}; register the new one under the next id");
             return Err(ApiError::new(Code::AlreadyExists, message).for_agents());
         }
     };
@@ -192,7 +196,9 @@ pub(super) async fn create_api_key(
         principal.require_stream(Permission::Admin, bowline_types::StreamId::new(tenant_id, *store_id))?;
     }
     if request.store_ids.is_empty() && !principal.store_ids.is_empty() {
-        return Err(refuse("storeIds: the credential is for certain stores; name which of them the key is for"));
+        return Err(refuse(
+            "storeIds: the credential is for certain stores; name which of them the key is for",
+        ));
     }
     let permissions = match (request.read_only, request.admin) {
         (true, _) => vec![Permission::Read],

@@ -1,4 +1,6 @@
 //! Commitments: make one, list a stream's, read one.
+//!
+//! Which range may be committed is the line's decision; these routes only ask and render.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,6 @@
 //! Reading events: pages, one event, its receipt, an entity's history, heads.
+//!
+//! Payloads are passed on as the text that is stored; nothing here parses or rewrites them.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,6 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bowline_store::{EntityFilter, Page, Permission, ReadQuery, StoredEvent, StreamHead};
 use bowline_types::{Code, EventId, StoreId, StreamId, TenantId};
+use bowline_ves::Receipt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -104,14 +107,22 @@ fn write_events(body: &mut String, page: &Page, receipts: bool) {
 /// An event as clients read it, the payload byte for byte as it was sent.
 pub(super) fn event_json(event: &StoredEvent, receipt: bool) -> String {
     let mut text = event.envelope.sequenced_json(event.receipt.sequence_number, event.receipt.sequenced_at);
-    if receipt && text.ends_with('}') {
-        text.pop();
-        text.push_str(&format!(",\"receipt\":{}}}", event.receipt.to_json()));
+    // Written as ingest writes it, so that a receipt has the same bytes wherever it is given.
+    if receipt
+        && let Ok(receipt) = serde_json::to_string(&event.receipt)
+        && text.pop() == Some('}')
+    {
+        text.push_str(&format!(",\"receipt\":{receipt}}}"));
     }
     text
 }
 
-async fn find(api: &Api, principal: &Principal, id: EventId, query: StreamQuery) -> Result<StoredEvent, ApiError> {
+async fn find(
+    api: &Api,
+    principal: &Principal,
+    id: EventId,
+    query: StreamQuery,
+) -> Result<StoredEvent, ApiError> {
     principal.require_stream(Permission::Read, query.stream())?;
     let found = api.line.reader.event(query.stream(), id).await?;
     found.ok_or_else(|| ApiError::new(Code::EventNotFound, format!("the stream has no event {id}")))
@@ -142,8 +153,8 @@ pub(super) async fn receipt(
     principal: Principal,
     PathParams(event_id): PathParams<EventId>,
     Params(query): Params<StreamQuery>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(find(&api, &principal, event_id, query).await?.receipt.to_json()))
+) -> Result<Json<Receipt>, ApiError> {
+    Ok(Json(find(&api, &principal, event_id, query).await?.receipt))
 }
 
 /// Which part of an entity's history.
@@ -187,7 +198,8 @@ pub(super) async fn entity(
         let message = format!("no event of the stream names {entity_type} {entity_id}");
         return Err(ApiError::new(Code::EntityNotFound, message));
     }
-    let mut body = format!("{{\"entity_type\":{},\"entity_id\":{},\"events\":[", json!(entity_type), json!(entity_id));
+    let mut body =
+        format!("{{\"entity_type\":{},\"entity_id\":{},\"events\":[", json!(entity_type), json!(entity_id));
     write_events(&mut body, &page, false);
     body.push_str(&format!("],\"count\":{},\"next\":{}}}", page.events.len(), number_or_null(page.next)));
     Ok(json_text(body))
@@ -232,6 +244,7 @@ pub(super) async fn head(
 pub(super) async fn streams(State(api): State<Api>, principal: Principal) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Read)?;
     let heads = api.line.reader.streams().await?;
-    let visible: Vec<Value> = heads.iter().filter(|head| principal.may_read(head.stream)).map(head_json).collect();
+    let visible: Vec<Value> =
+        heads.iter().filter(|head| principal.may_read(head.stream)).map(head_json).collect();
     Ok(Json(json!({ "count": visible.len(), "streams": visible })))
 }

@@ -77,12 +77,17 @@ pub(super) async fn export(
         .into_iter()
         .map(|key| {
             let public_key = AgentPublicKey::from_bytes(&key.public_key)?;
-            Ok(SequencerKeyRecord { key_version: key.key_version, sequencer_id: key.sequencer_id, public_key })
+            Ok(SequencerKeyRecord {
+                key_version: key.key_version,
+                sequencer_id: key.sequencer_id,
+                public_key,
+            })
         })
         .collect::<Result<_, KeyError>>()
         .map_err(|error| ApiError::new(Code::InternalError, format!("a stored sequencer key: {error}")))?;
     let exported_at = api.line.clock.now();
-    let header = ExportHeader { stream, sequence_start: start, sequence_end: end, exported_at, sequencer_keys };
+    let header =
+        ExportHeader { stream, sequence_start: start, sequence_end: end, exported_at, sequencer_keys };
     let (sender, receiver) = mpsc::channel(PAGES_WAITING_MAX);
     tokio::spawn(async move {
         if let Err(error) = write(&api, header, head, &sender).await {
@@ -94,7 +99,8 @@ pub(super) async fn export(
         receiver.recv().await.map(|page| (page, receiver))
     });
     let name = format!("attachment; filename=\"{}-{start}-{end}.bowline.ndjson\"", stream.store_id);
-    let headers = [(header::CONTENT_TYPE, "application/x-ndjson".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    let headers =
+        [(header::CONTENT_TYPE, "application/x-ndjson".to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(pages)).into_response())
 }
 
@@ -175,12 +181,18 @@ impl Commitments {
         Self { ready: VecDeque::new(), next: start, end, done: false }
     }
 
-    async fn ending_at(&mut self, api: &Api, stream: StreamId, at: u64) -> Result<Option<Commitment>, StoreError> {
+    async fn ending_at(
+        &mut self,
+        api: &Api,
+        stream: StreamId,
+        at: u64,
+    ) -> Result<Option<Commitment>, StoreError> {
         if self.ready.is_empty() && !self.done {
             let filter = CommitmentFilter { stream, from: self.next, limit: COMMITMENTS_PER_READ };
             let records = api.line.commitments.list(filter).await?;
             self.done = records.len() < COMMITMENTS_PER_READ;
-            self.ready.extend(records.into_iter().map(|r| r.commitment).filter(|c| c.sequence_end <= self.end));
+            self.ready
+                .extend(records.into_iter().map(|r| r.commitment).filter(|c| c.sequence_end <= self.end));
             self.next = self.ready.back().map_or(self.next, |last| last.sequence_end + 1);
         }
         let due = self.ready.front().is_some_and(|commitment| commitment.sequence_end == at);

@@ -37,7 +37,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiError> {
         let query = Query::<T>::try_from_uri(&parts.uri);
-        query.map(|Query(value)| Self(value)).map_err(|error| ApiError::new(Code::InvalidFieldValue, error.body_text()))
+        query
+            .map(|Query(value)| Self(value))
+            .map_err(|error| ApiError::new(Code::InvalidFieldValue, error.body_text()))
     }
 }
 
@@ -49,7 +51,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for PathParams<T> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let path = Path::<T>::from_request_parts(parts, api).await;
-        path.map(|Path(value)| Self(value)).map_err(|error| ApiError::new(Code::InvalidFieldValue, error.body_text()))
+        path.map(|Path(value)| Self(value))
+            .map_err(|error| ApiError::new(Code::InvalidFieldValue, error.body_text()))
     }
 }
 
@@ -61,24 +64,28 @@ impl FromRequest<Api> for RawBody {
 
     async fn from_request(request: Request<Body>, api: &Api) -> Result<Self, ApiError> {
         let max = api.limits.body_bytes_max;
-        let declared = request.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        let too_large = || ApiError::new(Code::PayloadTooLarge, format!("the body is larger than {max} bytes"));
+        let declared =
+            request.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        let too_large =
+            || ApiError::new(Code::PayloadTooLarge, format!("the body is larger than {max} bytes"));
         if declared.is_some_and(|bytes| bytes > max) {
             return Err(too_large());
         }
         match axum::body::to_bytes(request.into_body(), max).await {
             Ok(bytes) => Ok(Self(bytes)),
             Err(error) if is_limit(&error) => Err(too_large()),
-            Err(error) => {
-                Err(ApiError::new(Code::InvalidRequestBody, format!("the body did not arrive whole: {error}")))
-            }
+            Err(error) => Err(ApiError::new(
+                Code::InvalidRequestBody,
+                format!("the body did not arrive whole: {error}"),
+            )),
         }
     }
 }
 
 fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     // `to_bytes` reports its limit as an error of the crate that counts, by text only.
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.to_string().contains("length limit"))
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.to_string().contains("length limit"))
 }
 
 /// The body as JSON; the content type does not matter.

@@ -69,9 +69,9 @@ pub(super) async fn follow(
         None => query.from.unwrap_or(1),
     };
     let max = api.limits.stream_connections_max;
-    let permit = std::sync::Arc::clone(&api.streams)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::new(Code::ServiceUnavailable, format!("{max} event streams are open already")))?;
+    let permit = std::sync::Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
+        ApiError::new(Code::ServiceUnavailable, format!("{max} event streams are open already"))
+    })?;
     gauge!(STREAMS).increment(1.0);
     let following = Following {
         tail: api.line.reader.tail(stream, from),

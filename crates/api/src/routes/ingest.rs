@@ -8,6 +8,7 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bowline_line::count_rejection;
 use bowline_store::{AppendOutcome, Permission};
 use bowline_types::{AgentId, BatchId, Code, StreamId};
 use bowline_ves::{Envelope, Receipt, Rejection};
@@ -175,17 +176,31 @@ fn parse(api: &Api, body: &Bytes) -> Result<Batch, ApiError> {
         let message = format!("the batch has {events} events; {max} are taken at a time");
         return Err(ApiError::new(Code::BatchTooLarge, message));
     }
-    let mut batch =
-        Batch { agent_id: request.agent_id, events, candidates: Vec::with_capacity(events), rejections: Vec::new() };
+    let mut batch = Batch {
+        agent_id: request.agent_id,
+        events,
+        candidates: Vec::with_capacity(events),
+        rejections: Vec::new(),
+    };
     for (index, raw) in request.events.kept.into_iter().enumerate() {
         match Envelope::parse(raw.get()) {
-            Ok(envelope) => match objection(&envelope, request.agent_id, api.limits.event_payload_bytes_max) {
-                Some(rejection) => {
-                    batch.rejections.push(rejected(index, Some(envelope.event_id.to_string()), &rejection));
+            Ok(envelope) => {
+                match objection(&envelope, request.agent_id, api.limits.event_payload_bytes_max) {
+                    Some(rejection) => {
+                        count_rejection(&rejection);
+                        batch.rejections.push(rejected(
+                            index,
+                            Some(envelope.event_id.to_string()),
+                            &rejection,
+                        ));
+                    }
+                    None => batch.candidates.push(Candidate { index, envelope }),
                 }
-                None => batch.candidates.push(Candidate { index, envelope }),
-            },
-            Err(malformed) => batch.rejections.push(rejected(index, malformed.event_id, &malformed.rejection)),
+            }
+            Err(malformed) => {
+                count_rejection(&malformed.rejection);
+                batch.rejections.push(rejected(index, malformed.event_id, &malformed.rejection));
+            }
         }
     }
     Ok(batch)
@@ -216,8 +231,10 @@ fn stream_of(candidates: &[Candidate]) -> Result<Option<StreamId>, ApiError> {
     match candidates.iter().find(|candidate| candidate.envelope.stream != stream) {
         None => Ok(Some(stream)),
         Some(other) => {
-            let problem = format!("event {} is of stream {}, event {} of {stream}: one batch is for one tenant and store",
-                other.index, other.envelope.stream, first.index);
+            let problem = format!(
+                "event {} is of stream {}, event {} of {stream}: one batch is for one tenant and store",
+                other.index, other.envelope.stream, first.index
+            );
             Err(ApiError::new(Code::InvalidRequestBody, problem))
         }
     }
@@ -263,7 +280,11 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     answer(&outcomes, rejections, head)
 }
 
-fn answer(outcomes: &[AppendOutcome], rejections: Vec<RejectionAnswer>, head: u64) -> Result<Response, ApiError> {
+fn answer(
+    outcomes: &[AppendOutcome],
+    rejections: Vec<RejectionAnswer>,
+    head: u64,
+) -> Result<Response, ApiError> {
     let accepted = outcomes.iter().filter_map(|outcome| match outcome {
         AppendOutcome::Accepted(receipt) => Some(receipt.sequence_number),
         AppendOutcome::Replayed(_) | AppendOutcome::Rejected(_) => None,
@@ -282,6 +303,7 @@ fn answer(outcomes: &[AppendOutcome], rejections: Vec<RejectionAnswer>, head: u6
         rejections,
         receipts: receipts.collect(),
     };
-    let body = serde_json::to_vec(&answer).map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?;
+    let body =
+        serde_json::to_vec(&answer).map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -1,4 +1,6 @@
 //! Inclusion proofs: get one, check one.
+//!
+//! The arithmetic is `bowline-ves`'s, the same that an offline verifier runs.
 
 use axum::Json;
 use axum::extract::State;
@@ -101,5 +103,7 @@ pub(super) async fn verify(
         Err(ProofError::RootMismatch { .. }) => false,
         Err(error) => return Err(ApiError::new(Code::InvalidFieldValue, error.to_string())),
     };
-    Ok(Json(json!({ "valid": valid, "leaf_hash": leaf_hash.to_string(), "merkle_root": merkle_root.to_string() })))
+    Ok(Json(
+        json!({ "valid": valid, "leaf_hash": leaf_hash.to_string(), "merkle_root": merkle_root.to_string() }),
+    ))
 }

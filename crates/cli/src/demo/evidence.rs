@@ -1,4 +1,6 @@
 //! Commits, proves, exports, verifies, and shows that tampering is found: all with what a client gets.
+//!
+//! Every check is made here from the bytes themselves; nothing that the node says of itself is believed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};

@@ -1,4 +1,6 @@
 //! Signs what happened and sends it through the API, as any agent would.
+//!
+//! A single pass keeps the order of its input; a repeated one is a load, with several requests under way.
 
 use std::collections::HashMap;
 use std::time::Instant;

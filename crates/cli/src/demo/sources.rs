@@ -107,24 +107,24 @@ fn spell_out(value: &mut Value) {
     }
 }
 
-/// What the event is about: a transaction, a block or an era.
+/// What the event is about: a transaction, a block or an era. Most bodies and hashes stand within the name of
+/// their version, as in `{"Version1":{"hash":"…"}}`.
 fn entity(body: &Value) -> Option<(&'static str, String)> {
+    let inner = body.as_object().and_then(|map| map.values().find(|value| value.is_object()));
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    for field in ["transaction_hash", "hash"] {
-        if let Some(hash) = body.get(field) {
-            let hash = hash.as_object().and_then(|map| map.values().next()).unwrap_or(hash);
-            return text(hash).map(|hash| ("casper.transaction", hash));
-        }
+    let versioned = |value: &Value| text(value).or_else(|| text(value.as_object()?.values().next()?));
+    if let Some(hash) = body.get("transaction_hash").and_then(versioned) {
+        return Some(("casper.transaction", hash));
     }
     if let Some(era) = body.get("era_id").and_then(Value::as_u64)
         && body.get("execution_effects").is_some()
     {
         return Some(("casper.era", era.to_string()));
     }
-    let versioned =
-        body.as_object().and_then(|map| map.values().find(|value| value.get("block_hash").is_some()));
-    let block = body.get("block_hash").or_else(|| versioned?.get("block_hash"))?;
-    text(block).map(|hash| ("casper.block", hash))
+    if let Some(hash) = body.get("block_hash").or_else(|| inner?.get("block_hash")).and_then(text) {
+        return Some(("casper.block", hash));
+    }
+    inner?.get("hash").and_then(text).map(|hash| ("casper.transaction", hash))
 }
 
 /// The commits of the repository around the current folder, oldest first; or why there are none.

@@ -94,7 +94,8 @@ impl Config {
 }
 
 fn parse(path: &Path) -> Result<Value, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
     let syntax = |problem: String| ConfigError::Syntax { path: path.to_owned(), problem };
     let tree: Value = match path.extension().and_then(|ending| ending.to_str()) {
         Some("yaml" | "yml") if text.trim().is_empty() => Value::Null,
@@ -141,7 +142,8 @@ fn expand(text: &str, path: &str, source: &dyn Source) -> Result<String, ConfigE
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let (inner, behind) = after.split_once('}').ok_or_else(|| refuse("`${` without `}`".to_owned()))?;
-        let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+        let (name, default) =
+            inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
         let value = source.get(name).or_else(|| default.map(str::to_owned));
         let missing = || refuse(format!("the variable {name} is not set; `${{{name}:-…}}` gives a default"));
         expanded.push_str(before);
@@ -154,16 +156,18 @@ fn expand(text: &str, path: &str, source: &dyn Source) -> Result<String, ConfigE
 
 /// A text as the kind of value that the default is. Switches are `true` or `false` and nothing else.
 fn coerce(text: String, default: &Value, path: &str, from: &str) -> Result<Value, ConfigError> {
-    let refuse = |problem: String| ConfigError::Value { path: path.to_owned(), from: from.to_owned(), problem };
+    let refuse =
+        |problem: String| ConfigError::Value { path: path.to_owned(), from: from.to_owned(), problem };
     match default {
         Value::Bool(_) => match text.as_str() {
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
             _ => Err(refuse(format!("`{text}` is neither `true` nor `false`"))),
         },
-        Value::Number(_) => {
-            text.parse::<u64>().map(Value::from).map_err(|_| refuse(format!("`{text}` is not a whole number")))
-        }
+        Value::Number(_) => text
+            .parse::<u64>()
+            .map(Value::from)
+            .map_err(|_| refuse(format!("`{text}` is not a whole number"))),
         _ => Ok(Value::String(text)),
     }
 }
@@ -195,7 +199,11 @@ mod tests {
         }
     }
 
-    fn load(ending: &str, text: &str, variables: &'static [(&'static str, &'static str)]) -> Result<Config, ConfigError> {
+    fn load(
+        ending: &str,
+        text: &str,
+        variables: &'static [(&'static str, &'static str)],
+    ) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(format!("config.{ending}"));
         std::fs::write(&file, text).unwrap();

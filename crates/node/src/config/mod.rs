@@ -134,7 +134,9 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.api.problems();
         let limits = &self.line.limits;
-        if limits.batch_events_max > limits.group_events_max || limits.batch_events_max > limits.pending_events_max {
+        if limits.batch_events_max > limits.group_events_max
+            || limits.batch_events_max > limits.pending_events_max
+        {
             problems.push(
                 "line.limits.batch_events_max is larger than group_events_max or pending_events_max: \
                  such a batch could never be committed"
@@ -144,7 +146,8 @@ impl Config {
         if let Some(url) = &self.store.url
             && !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme))
         {
-            problems.push("store.url (DATABASE_URL) does not begin with postgres:// or postgresql://".to_owned());
+            problems
+                .push("store.url (DATABASE_URL) does not begin with postgres:// or postgresql://".to_owned());
         }
         problems
     }

@@ -1,4 +1,6 @@
 //! Commitments: inserted only at the end of their stream's chain, never changed and never deleted.
+//!
+//! An advisory lock a stream orders competing processes; the unique index is the last word.
 
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash};

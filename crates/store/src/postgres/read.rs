@@ -1,4 +1,6 @@
 //! The read path: pages of events, heads, leaves and cursors.
+//!
+//! Every statement has a limit; filters are part of the statement, so no page is empty with more behind it.
 
 use bowline_types::{EventId, StreamId};
 use bowline_ves::Hash;
@@ -14,8 +16,14 @@ use crate::{Page, ReadQuery, StoreError, StoredEvent, StreamHead};
 const LEAVES_PER_STATEMENT: u64 = 100_000;
 
 pub(super) async fn page(pool: &PgPool, query: &ReadQuery) -> Result<Page, StoreError> {
-    let mut sql =
-        QueryBuilder::<Postgres>::new(format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE tenant_id = "));
+    // The server counts the bytes too: what does not fit on the page is not sent, save the one event that
+    // tells where the next page begins.
+    let mut sql = QueryBuilder::<Postgres>::new(format!(
+        "SELECT * FROM (
+             SELECT *, coalesce(sum(octet_length(payload)) OVER (
+                 ORDER BY sequence_number ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING), 0) AS bytes_before
+             FROM (SELECT {EVENT_COLUMNS} FROM ves_events WHERE tenant_id = "
+    ));
     sql.push_bind(query.stream.tenant_id.uuid())
         .push(" AND store_id = ")
         .push_bind(query.stream.store_id.uuid());
@@ -34,6 +42,8 @@ pub(super) async fn page(pool: &PgPool, query: &ReadQuery) -> Result<Page, Store
     }
     // One more than asked for tells whether there is a next page.
     sql.push(" ORDER BY sequence_number LIMIT ").push_bind(signed((query.limit as u64).saturating_add(1)));
+    sql.push(") AS page) AS counted WHERE bytes_before <= ").push_bind(signed(query.bytes_max as u64));
+    sql.push(" ORDER BY sequence_number");
     let mut page = Page::default();
     let mut bytes = 0;
     let mut rows = sql.build().fetch(pool);

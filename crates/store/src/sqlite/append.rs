@@ -1,4 +1,6 @@
 //! The write path: one transaction a batch, prepared statements, one `fsync` at its commit.
+//!
+//! What order events get is decided by `sequencing`; this file reads what it needs to know and writes its rows.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

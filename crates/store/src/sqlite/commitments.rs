@@ -1,4 +1,6 @@
 //! Commitments: inserted only at the end of their stream's chain, never changed and never deleted.
+//!
+//! The check and the insert are one transaction on the thread that writes.
 
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash};

@@ -1,4 +1,6 @@
 //! Agent keys, API keys and the sequencers' own public keys.
+//!
+//! Whether a key may be used at a moment is decided elsewhere; here are only its rows.
 
 use bowline_types::{AgentId, TenantId, Timestamp};
 use bowline_ves::Hash;

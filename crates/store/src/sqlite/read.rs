@@ -1,4 +1,6 @@
 //! The read path: pages of events, heads, leaves and cursors.
+//!
+//! Every statement has a limit; filters are part of the statement, so no page is empty with more behind it.
 
 use bowline_types::{EventId, StreamId};
 use bowline_ves::Hash;

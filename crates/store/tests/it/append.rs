@@ -1,4 +1,6 @@
 //! What an append answers and leaves behind: numbers, receipts, replays and the reasons of rejections.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! Commitments: each continues the one before, whoever tries otherwise is told, and none is ever lost.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

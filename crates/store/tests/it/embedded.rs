@@ -55,7 +55,7 @@ fn a_dropped_append_that_was_written_wakes_who_waits() {
 }
 
 #[test]
-fn the_file_is_as_durable_as_the_contract_says() {
+fn the_file_stays_sound() {
     run(Engine::Sqlite, |place: Arc<Place>| async move {
         let store = open(place.file()).await;
         grow(&store, new_stream(), 1).await;

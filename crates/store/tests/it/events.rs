@@ -1,4 +1,6 @@
 //! Signed events, sequencers and the few calls that every test makes of them.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

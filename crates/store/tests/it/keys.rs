@@ -1,4 +1,6 @@
 //! Agent keys, API keys, sequencer keys and the followers' cursors.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

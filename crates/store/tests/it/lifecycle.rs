@@ -1,4 +1,6 @@
 //! Opening, migrating, closing: what a process finds when it comes back, and what it is told after it left.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

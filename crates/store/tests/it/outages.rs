@@ -1,13 +1,16 @@
-//! What only a server can do to a store: be away, be slow, and break off in the middle.
+//! What only a server can do to a store: be away, be slow, break off in the middle, and count round trips.
+//!
+//! They speak to a real server through connections that the tests can break.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowline_store::{LineStore, PostgresConfig, PostgresStore, StoreError};
+use bowline_types::StreamId;
 use sqlx::{Connection, PgConnection};
+use tracing::instrument::WithSubscriber;
 
-use crate::events::{append, at, grow, new_events, new_stream, signer, whole, words};
-use crate::support::{Engine, Place, run, soon, until};
+use crate::events::{append, at, draft, grow, new_events, new_stream, signed, signer, whole, words};
+use crate::support::{Engine, Log, Place, run, soon, until};
 
 async fn open(config: PostgresConfig) -> Arc<dyn LineStore> {
     Arc::new(PostgresStore::open(config).await.unwrap().0)
@@ -118,6 +121,85 @@ fn a_stream_that_is_locked_too_long_is_unavailable_and_untouched() {
 }
 
 #[test]
+fn processes_that_create_streams_never_wait_in_a_circle() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(place.database()).await;
+        let mut streams = [new_stream(), new_stream(), new_stream()];
+        streams.sort();
+        let [first, middle, last] = streams;
+        let append_to = |streams: Vec<StreamId>| {
+            let (store, batch) =
+                (Arc::clone(&store), streams.into_iter().map(|s| signed(draft(s))).collect());
+            tokio::spawn(async move { words(&append(&store, batch).await) })
+        };
+        let waiting = async || connections(&mut place.connect().await, "wait_event_type = 'Lock'").await;
+
+        // Somebody is about to make the middle stream, so this append makes the first one and then waits.
+        let mut holder = place.connect().await;
+        let mut made = holder.begin().await.unwrap();
+        for table in ["streams (tenant_id, store_id, created_at)", "sequence_counters"] {
+            let counter = if table == "sequence_counters" { "0, " } else { "" };
+            let (tenant, id) = (middle.tenant_id, middle.store_id);
+            let sql = format!("INSERT INTO {table} VALUES ('{tenant}', '{id}', {counter}now())");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *made).await.unwrap();
+        }
+        let wide = append_to(vec![first, middle, last]);
+        until(async || waiting().await == 1).await;
+        // The last stream comes into being, and this append finds it and needs the first one.
+        assert_eq!(append_to(vec![last]).await.unwrap(), ["accepted 1"]);
+        let narrow = append_to(vec![first, last]);
+        until(async || waiting().await == 2).await;
+        made.rollback().await.unwrap();
+
+        assert_eq!(soon(wide).await.unwrap(), ["accepted 1", "accepted 1", "accepted 2"]);
+        assert_eq!(soon(narrow).await.unwrap(), ["accepted 2", "accepted 3"]);
+    });
+}
+
+#[test]
+fn a_pool_without_a_free_connection_is_unavailable() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let config = PostgresConfig { connections_max: 2, acquire_ms_max: 200, ..place.database() };
+        let store = open(config).await;
+        let stream = new_stream();
+        grow(&store, stream, 1).await;
+        let mut holder = place.connect().await;
+        let mut lock = holder.begin().await.unwrap();
+        sqlx::raw_sql("SELECT * FROM sequence_counters FOR UPDATE").execute(&mut *lock).await.unwrap();
+
+        // One connection listens and the other one waits for the lock.
+        let (appender, batch) = (Arc::clone(&store), new_events(stream, 1));
+        let waiting = tokio::spawn(async move { append(&appender, batch).await });
+        until_there_is(&place, "wait_event_type = 'Lock'").await;
+        let refused = soon(store.ping()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        lock.rollback().await.unwrap();
+        assert_eq!(words(&soon(waiting).await.unwrap()), ["accepted 2"]);
+        store.ping().await.unwrap();
+    });
+}
+
+#[test]
+fn round_trips_do_not_grow_with_the_events() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = open(place.database()).await;
+        let streams = [new_stream(), new_stream()];
+        for stream in streams {
+            grow(&store, stream, 1).await;
+        }
+        let mut statements = Vec::new();
+        for size in [1, 300] {
+            let batch = streams.iter().flat_map(|stream| new_events(*stream, size)).collect();
+            let log = Log::of("sqlx::query");
+            append(&store, batch).with_subscriber(log.clone()).await;
+            statements.push(log.lines().len());
+        }
+        assert!(statements[0] >= 5, "the statements are not seen: {statements:?}");
+        assert_eq!(statements[0], statements[1]);
+    });
+}
+
+#[test]
 fn a_connection_that_breaks_in_an_append_changes_nothing() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let store = open(place.database()).await;
@@ -219,14 +301,9 @@ fn a_store_that_is_dropped_gives_its_connections_back() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let store = open(PostgresConfig { application_name: "dropped".to_owned(), ..place.database() }).await;
         grow(&store, new_stream(), 1).await;
-        let mut connection = place.connect().await;
         let its_own = "application_name = 'dropped'";
-        assert!(connections(&mut connection, its_own).await > 0);
+        until_there_is(&place, its_own).await;
         drop(store);
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-        while connections(&mut connection, its_own).await > 0 {
-            assert!(tokio::time::Instant::now() < deadline, "the dropped store's connections stay open");
-            tokio::task::yield_now().await;
-        }
+        until(async || connections(&mut place.connect().await, its_own).await == 0).await;
     });
 }

@@ -59,7 +59,7 @@ pub(crate) async fn concurrent_appends_are_dense_and_lose_nothing(place: Arc<Pla
 /// Each user creates some of the streams and finds the others made by somebody else in between.
 pub(crate) async fn new_streams_are_created_by_several_at_a_time(place: Arc<Place>) {
     let stores = place.open_two().await;
-    for _ in 0..40 {
+    for _ in 0..20 {
         let mut streams: Vec<StreamId> = (0..3).map(|_| new_stream()).collect();
         streams.sort();
         let parts: [&[usize]; 6] = [&[1], &[0, 1], &[1, 2], &[2, 0], &[0, 1, 2], &[2]];

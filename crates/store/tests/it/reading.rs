@@ -1,4 +1,6 @@
 //! Pages, filters, heads and leaves: what a reader gets is what was appended, each event once.
+//!
+//! Each test runs on both stores through the contract alone.
 
 use std::sync::Arc;
 

@@ -3,20 +3,17 @@
 //! They stand here as the sequencer's runbook prints them, with its `<placeholders>` filled in: whoever
 //! renames a table or a column of the schema breaks an operator's night, and this test first.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bowline_store::{AgentKeyRecord, AgentKeyStatus, CommitmentOrigin, LineStore};
 use bowline_types::{AgentId, BatchId, StreamId};
 use bowline_ves::{Commitment, Draft, Hash, Tree};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
-use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::events::{append, at, draft, new_stream, signed};
-use crate::support::{Engine, Place, run};
+use crate::support::{Engine, Log, Place, run};
 
 const AGENT: AgentId = AgentId::from_bytes([2; 16]);
 
@@ -176,42 +173,7 @@ fn its_tables_are_vacuumed_without_a_warning() {
 
 /// What the server says beside its answer to a statement.
 async fn warnings_of(connection: &mut PgConnection, sql: &str) -> Vec<String> {
-    let notices = Notices::default();
-    let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).with_subscriber(notices.clone()).await;
-    ran.unwrap();
-    std::mem::take(&mut *notices.0.lock().unwrap())
-}
-
-/// Collects what sqlx logs of the server's notices.
-#[derive(Debug, Default, Clone)]
-struct Notices(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Notices {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::postgres::notice"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Collector(self));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct Collector<'a>(&'a Notices);
-
-impl Visit for Collector<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.0.lock().unwrap().push(format!("{field}: {value:?}"));
-    }
+    let log = Log::of("sqlx::postgres::notice");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).with_subscriber(log.clone()).await.unwrap();
+    log.lines()
 }

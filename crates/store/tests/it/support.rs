@@ -3,8 +3,9 @@
 //! [`run`] gives a test its place and a deadline, and removes the place even if the test fails. It never
 //! skips: without a PostgreSQL server its tests fail and say how to get one.
 
+use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use bowline_store::{
@@ -12,6 +13,9 @@ use bowline_store::{
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber, span};
 use uuid::Uuid;
 
 /// Seconds that a whole test may take.
@@ -176,4 +180,66 @@ async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
+}
+
+/// Collects what one target logs while a future runs under it.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    target: &'static str,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Log {
+    pub(crate) fn of(target: &'static str) -> Self {
+        // Without a global subscriber, a place of the code that another test's thread reaches first is taken
+        // for never logged by anybody. This one sees to that and collects nothing.
+        static BYSTANDER: Once = Once::new();
+        BYSTANDER.call_once(|| {
+            let nothing = Self { target: "", lines: Arc::default() };
+            tracing::subscriber::set_global_default(nothing).unwrap();
+        });
+        Self { target, lines: Arc::default() }
+    }
+
+    /// One line an event: all its fields.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+impl Subscriber for Log {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == self.target
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.lines.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Default)]
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0 += &format!("{field}={value:?} ");
+    }
 }

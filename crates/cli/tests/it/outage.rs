@@ -1,0 +1,65 @@
+//! The database goes away and comes back: the node says so, refuses without losing anything, and serves again
+//! without being restarted.
+//!
+//! A request whose commit was under way may answer that its outcome is unknown; a replay settles it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::author::{Author, INGEST, assert_dense};
+use crate::load::{self, Load};
+use crate::server::Server;
+use crate::site::{Site, until};
+
+pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
+    let server = Server::start_in(&site).await;
+    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "500");
+    let node = spec.start().await;
+    let api = node.api();
+    let author = Author::known_to(&api).await;
+    let mut feed = api.follow(&author.path("stream", ""), None).await;
+    let load = Load::start(&api, &author, 4);
+    load.until_acknowledged(10).await;
+    feed.expect(1..=50).await;
+
+    server.crash().await;
+    let done = load.finish().await;
+    let away = api.post(INGEST, author.body(&author.events(1))).await;
+    away.refused(503, "SERVICE_UNAVAILABLE");
+    assert_eq!(away.header("retry-after"), "1");
+    assert!(!away.text.contains("127.0.0.1"), "what a database says is not for clients: {}", away.text);
+    for path in ["head", "events", "export", "proofs/1"] {
+        api.get(&author.path(path, "")).await.refused(503, "SERVICE_UNAVAILABLE");
+    }
+    let ready = api.get("/ready").await;
+    assert_eq!((ready.status, &ready.body()["database"]), (503, &json!("disconnected")));
+    assert_eq!(ready.body()["failing"], json!(["database"]));
+    assert_eq!(api.get("/health").await.status, 200);
+
+    server.start().await;
+    until(async || api.get("/ready").await.status == 200).await;
+    let mut acknowledged = done.acknowledged;
+    assert!(!done.unsettled.is_empty());
+    for body in done.unsettled {
+        acknowledged.extend(load::settle(&api, &body).await);
+    }
+    author.grow(&api, 3).await;
+    let stored = author.read(&api, 1_000).await;
+    assert_dense(&stored);
+    load::assert_kept(&acknowledged, &stored);
+    assert_eq!(stored.len(), acknowledged.len() + 3);
+    // The reader was told, at the latest when it asked the database, and goes on where it was.
+    let head = stored.len() as u64;
+    let mut last = 50;
+    while let Some(frame) = feed.next().await {
+        match frame.id {
+            Some(id) => last = id,
+            None => assert!(frame.event == "error" || !frame.comment.is_empty(), "{frame:?}"),
+        }
+        if last == head {
+            break;
+        }
+    }
+    api.follow(&author.path("stream", ""), Some(last - 1)).await.expect(last..=head).await;
+}

@@ -1,0 +1,271 @@
+//! The embedded store with a hand on every call that a test may want to hold, change or refuse.
+//!
+//! What is not tampered with goes to SQLite as it is, and so does the contract: a tampered call is either
+//! refused before it reaches the store or answered from what the store said.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bowline_store::{
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin,
+    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
+    SequencerKeyRecord, SqliteStore, StoreError, StoredEvent, StreamHead, Tail,
+};
+use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
+use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::support::soon;
+
+type Hook<A> = Mutex<Option<Box<dyn FnMut(A) -> Option<StoreError> + Send>>>;
+
+/// A store that can be tampered with.
+pub(crate) struct TamperedStore {
+    store: SqliteStore,
+    /// While this is false, appends wait.
+    open: watch::Sender<bool>,
+    append_sizes: watch::Sender<Vec<usize>>,
+    on_append: Hook<Vec<EventId>>,
+    on_read: Hook<u64>,
+    /// Events of a page that are left out.
+    hidden: Mutex<Vec<u64>>,
+    pub(crate) reads: AtomicUsize,
+    /// How many times the streams were listed: once in each pass of a reconciler.
+    pub(crate) listings: AtomicUsize,
+    /// How many further times a cursor is not moved.
+    pub(crate) stuck_cursors: AtomicUsize,
+    pub(crate) key_look_ups: AtomicUsize,
+    /// Whether every agent key has been revoked behind the line's back.
+    pub(crate) revoked: AtomicBool,
+    pub(crate) keys_away: AtomicBool,
+    /// Whether wake-ups are lost.
+    pub(crate) deaf: AtomicBool,
+    silence: Tail,
+    /// The stream whose leaves can't be read.
+    pub(crate) leafless: Mutex<Option<StreamId>>,
+}
+
+impl std::fmt::Debug for TamperedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TamperedStore").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl TamperedStore {
+    pub(crate) fn new(store: SqliteStore) -> Self {
+        Self {
+            store,
+            open: watch::Sender::new(true),
+            append_sizes: watch::Sender::default(),
+            on_append: Hook::default(),
+            on_read: Hook::default(),
+            hidden: Mutex::default(),
+            reads: AtomicUsize::default(),
+            listings: AtomicUsize::default(),
+            stuck_cursors: AtomicUsize::default(),
+            key_look_ups: AtomicUsize::default(),
+            revoked: AtomicBool::default(),
+            keys_away: AtomicBool::default(),
+            deaf: AtomicBool::default(),
+            silence: Tail::default(),
+            leafless: Mutex::default(),
+        }
+    }
+
+    /// Lets appends wait from now on.
+    pub(crate) fn hold_appends(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets the waiting appends go on, and all later ones.
+    pub(crate) fn release_appends(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// How many events each append brought, whether it succeeded or not.
+    pub(crate) fn append_sizes(&self) -> Vec<usize> {
+        self.append_sizes.borrow().clone()
+    }
+
+    /// Waits until so many appends have reached the store.
+    pub(crate) async fn appends_reach(&self, count: usize) {
+        soon(self.append_sizes.subscribe().wait_for(|sizes| sizes.len() >= count)).await.unwrap();
+    }
+
+    /// Looks at the ids of each append, and may refuse it.
+    pub(crate) fn on_append(&self, hook: impl FnMut(Vec<EventId>) -> Option<StoreError> + Send + 'static) {
+        *self.on_append.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Looks at the first number of each read, and may refuse it.
+    pub(crate) fn on_read(&self, hook: impl FnMut(u64) -> Option<StoreError> + Send + 'static) {
+        *self.on_read.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Leaves these sequence numbers out of every page.
+    pub(crate) fn hide(&self, numbers: impl Into<Vec<u64>>) {
+        *self.hidden.lock().unwrap() = numbers.into();
+    }
+}
+
+fn refusal<A>(hook: &Hook<A>, argument: A) -> Result<(), StoreError> {
+    hook.lock().unwrap().as_mut().and_then(|hook| hook(argument)).map_or(Ok(()), Err)
+}
+
+#[async_trait]
+impl LineStore for TamperedStore {
+    fn engine(&self) -> &'static str {
+        self.store.engine()
+    }
+
+    async fn append(
+        &self,
+        batch: Vec<VerifiedEvent>,
+        signer: Arc<SequencerSigner>,
+        now: Timestamp,
+    ) -> Result<AppendReport, StoreError> {
+        self.append_sizes.send_modify(|sizes| sizes.push(batch.len()));
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        refusal(&self.on_append, crate::events::ids(&batch))?;
+        self.store.append(batch, signer, now).await
+    }
+
+    async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        refusal(&self.on_read, query.from)?;
+        let mut page = self.store.read(query).await?;
+        let hidden = self.hidden.lock().unwrap();
+        page.events.retain(|event| !hidden.contains(&event.receipt.sequence_number));
+        Ok(page)
+    }
+
+    async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        self.store.event(stream, event_id).await
+    }
+
+    async fn head(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+        self.store.head(stream).await
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
+        self.listings.fetch_add(1, Ordering::SeqCst);
+        self.store.streams().await
+    }
+
+    async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
+        if *self.leafless.lock().unwrap() == Some(stream) {
+            return Err(StoreError::Internal("a leaf is missing".to_owned()));
+        }
+        self.store.leaves(stream, start, end).await
+    }
+
+    async fn insert_commitment(
+        &self,
+        commitment: Commitment,
+        upper_levels: Vec<u8>,
+        origin: CommitmentOrigin,
+    ) -> Result<InsertCommitment, StoreError> {
+        self.store.insert_commitment(commitment, upper_levels, origin).await
+    }
+
+    async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.store.commitment(batch_id).await
+    }
+
+    async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.store.last_commitment(stream).await
+    }
+
+    async fn commitment_covering(
+        &self,
+        stream: StreamId,
+        sequence_number: u64,
+    ) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.store.commitment_covering(stream, sequence_number).await
+    }
+
+    async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
+        self.store.commitments(filter).await
+    }
+
+    async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.commitment_upper_levels(batch_id).await
+    }
+
+    async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
+        self.store.register_agent_key(key).await
+    }
+
+    async fn agent_key(
+        &self,
+        tenant_id: TenantId,
+        agent_id: AgentId,
+        key_id: u32,
+    ) -> Result<Option<AgentKeyRecord>, StoreError> {
+        self.key_look_ups.fetch_add(1, Ordering::SeqCst);
+        if self.keys_away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("for the test".to_owned()));
+        }
+        let mut key = self.store.agent_key(tenant_id, agent_id, key_id).await?;
+        if let Some(key) = key.as_mut().filter(|_| self.revoked.load(Ordering::SeqCst)) {
+            key.status = AgentKeyStatus::Revoked;
+        }
+        Ok(key)
+    }
+
+    async fn agent_keys(
+        &self,
+        tenant_id: TenantId,
+        agent_id: Option<AgentId>,
+        limit: usize,
+    ) -> Result<Vec<AgentKeyRecord>, StoreError> {
+        self.store.agent_keys(tenant_id, agent_id, limit).await
+    }
+
+    async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
+        self.store.put_api_key(key).await
+    }
+
+    async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
+        self.store.api_key(key_hash).await
+    }
+
+    async fn register_sequencer_key(
+        &self,
+        sequencer_id: Uuid,
+        public_key: [u8; 32],
+        now: Timestamp,
+    ) -> Result<SequencerKeyRecord, StoreError> {
+        self.store.register_sequencer_key(sequencer_id, public_key, now).await
+    }
+
+    async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
+        self.store.sequencer_keys().await
+    }
+
+    async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
+        self.store.cursor(follower, stream).await
+    }
+
+    async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
+        let one_less = |count: usize| count.checked_sub(1);
+        if self.stuck_cursors.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(StoreError::Unavailable("for the test".to_owned()));
+        }
+        self.store.advance_cursor(cursor).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    fn tail(&self) -> &Tail {
+        if self.deaf.load(Ordering::SeqCst) { &self.silence } else { self.store.tail() }
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
