@@ -3,8 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bowline_types::Code;
@@ -24,6 +25,7 @@ pub(crate) async fn frame(State(api): State<Api>, request: Request, next: Next) 
     let request_id = request_id(&request);
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let has_body = !request.body().is_end_stream();
     let time_max = Duration::from_secs(api.limits.request_secs_max);
     let served = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(time_max, served).await {
@@ -41,6 +43,9 @@ pub(crate) async fn frame(State(api): State<Api>, request: Request, next: Next) 
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         write_body(&mut response, &error, &request_id);
+    }
+    if has_body && leaves_body_unread(response.status()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     safe_headers(&mut response, &request_id);
     let status = response.status().as_u16().to_string();
@@ -67,6 +72,12 @@ fn request_id(request: &Request) -> String {
     let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     let fits = |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX;
     given.filter(fits).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// Refusals that may come before the body was read. The connection can't be used again then, and a client that
+/// is not told so would lose its next request.
+fn leaves_body_unread(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 504)
 }
 
 fn write_body(response: &mut Response, error: &ApiError, request_id: &str) {

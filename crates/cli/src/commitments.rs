@@ -39,7 +39,7 @@ pub(crate) struct ListOptions {
     /// Anchored ones too
     #[arg(long)]
     all: bool,
-    /// Begin with the commitment that covers this sequence number
+    /// Only commitments that begin at this sequence number or later
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
     /// Commitments at most

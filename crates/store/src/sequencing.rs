@@ -8,12 +8,8 @@ use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
 use bowline_ves::{Hash, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
-use rayon::prelude::*;
 
 use crate::records::{AppendOutcome, KnownEvent};
-
-/// Below this many rows the hand-over to other cores costs more than it saves.
-const PARALLEL_ROWS_MIN: usize = 16;
 
 /// A stream's counter as read under its lock.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +148,8 @@ fn assign(event: VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
     Assigned { event, entity_version, sequence_number, sequenced_at }
 }
 
+/// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
+/// to them, this work would wait behind all of that.
 fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
     let seal_one = |assigned: Assigned| {
         let Assigned { event, entity_version, sequence_number, sequenced_at } = assigned;
@@ -161,11 +159,7 @@ fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
         let receipt = signer.seal(stream, envelope.event_id, hash, sequence_number, sequenced_at);
         Row { event, entity_version, leaf, receipt }
     };
-    if assigned.len() < PARALLEL_ROWS_MIN {
-        assigned.into_iter().map(seal_one).collect()
-    } else {
-        assigned.into_par_iter().map(seal_one).collect()
-    }
+    assigned.into_iter().map(seal_one).collect()
 }
 
 fn reject(rejection: Rejection) -> Verdict {

@@ -1,4 +1,6 @@
 //! Extractors whose refusals are errors of ours: query, path and body.
+//!
+//! A body is bounded before it is read; no refusal is plain text.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::node::{Ended, Node, bowline, bowline_with};
+use crate::node::{Ended, Node, Running, bowline, bowline_with};
 use crate::site::Site;
 
 /// A person at a terminal of the node's machine.
@@ -137,6 +137,26 @@ async fn exit_codes_say_what_happened(person: &Person) {
     let shown = person.types("head --curl").await;
     let secret = std::fs::read_to_string(PathBuf::from(&person.data).join("admin.key")).unwrap();
     assert!(shown.must(0).stderr.contains("curl") && !shown.stderr.contains(secret.trim()), "{shown:?}");
+}
+
+pub(crate) async fn a_tail_prints_what_is_appended(site: Arc<Site>) {
+    let node = site.node("data").without("BOOTSTRAP_ADMIN_API_KEY").start().await;
+    let person = Person::at(&site, &node);
+    person.pipes("1\n2\n3\n", "append").await.must(0);
+    let common = ["--url", &person.url, "--data", &person.data];
+    let mut all = Running::start(&person.folder, &[&common[..], &["tail", "--output", "json"]].concat());
+    let of_type = ["tail", "--from", "3", "--event-type", "late", "--output", "json"];
+    let mut late = Running::start(&person.folder, &[&common[..], &of_type].concat());
+    let number =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["sequence_number"].as_u64().unwrap();
+    for expected in 1..=3 {
+        assert_eq!(number(&all.line().await), expected);
+    }
+    person.pipes("4\n", "append").await.must(0);
+    assert_eq!(number(&all.line().await), 4);
+    person.pipes("5\n", "append --event-type late").await.must(0);
+    assert_eq!((number(&all.line().await), number(&late.line().await)), (5, 5));
+    assert_eq!((all.interrupt().await, late.interrupt().await), (Some(0), Some(0)));
 }
 
 pub(crate) async fn settings_and_schemas_are_checked_without_a_node(site: Arc<Site>) {

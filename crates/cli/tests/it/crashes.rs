@@ -33,7 +33,7 @@ pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
         unsettled.extend(done.unsettled);
         node = node.again().await;
         // Every other time at once, else only after further kills.
-        if random[2] % 2 == 0 {
+        if random[2].is_multiple_of(2) {
             for body in unsettled.drain(..) {
                 acknowledged.extend(load::settle(&node.api(), &body).await);
             }

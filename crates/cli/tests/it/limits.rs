@@ -23,7 +23,13 @@ pub(crate) async fn what_is_too_much_is_refused_as_a_whole(site: Arc<Site>) {
     let message = refused.refused(413, "BATCH_TOO_LARGE");
     assert!(message.contains("1001") && message.contains("1000"), "{message}");
     let blanks = " ".repeat(BODY_BYTES_MAX);
-    api.post(INGEST, author.body(&[blanks.clone()])).await.refused(413, "PAYLOAD_TOO_LARGE");
+    let large = api.post(INGEST, author.body(std::slice::from_ref(&blanks))).await;
+    large.refused(413, "PAYLOAD_TOO_LARGE");
+    // The rest of the body may still be on its way, so the connection must not be used again.
+    assert_eq!(large.header("connection"), "close");
+    let unknown = api.without_key().post(INGEST, blanks.clone()).await;
+    assert_eq!((unknown.status, unknown.header("connection")), (401, "close"));
+    assert_eq!(api.without_key().get("/api/v1/ves/streams").await.header("connection"), "");
     // Without a length that is announced, too.
     let chunks =
         ["{", &blanks, "}"].map(|text| Ok::<_, std::io::Error>(Bytes::copy_from_slice(text.as_bytes())));
@@ -39,6 +45,9 @@ pub(crate) async fn what_is_too_much_is_refused_as_a_whole(site: Arc<Site>) {
         api.post(INGEST, body).await.refused(400, "INVALID_REQUEST_BODY");
     }
     api.post(INGEST, author.body(&[])).await.refused(400, "INVALID_REQUEST_BODY");
+    let not_text = [author.body(&author.events(1)).as_bytes(), b"\xff"].concat();
+    api.post(INGEST, not_text).await.refused(400, "INVALID_REQUEST_BODY");
+    api.post("/api/v1/ves/proofs/verify", "[".repeat(50_000)).await.refused(400, "INVALID_REQUEST_BODY");
     api.post(INGEST, format!("{}x", author.body(&author.events(1))))
         .await
         .refused(400, "INVALID_REQUEST_BODY");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bowline_ves::{Commitment, Envelope, Hash, InclusionProof, Tree, event_signing_hash, leaf_hash};
 use serde_json::{Value, json};
 
-use crate::author::{Author, Stored, assert_dense, check_receipt, sequencer_keys};
+use crate::author::{Author, assert_dense, check_receipt, sequencer_keys};
 use crate::client::Api;
 use crate::node::bowline;
 use crate::site::Site;
@@ -201,5 +201,5 @@ async fn exports_verify_offline(site: &Site, api: &Api, author: &Author) {
     api.get(&author.path("export", "&from=2&to=251")).await.refused(400, "SEQUENCE_GAP");
     let none = Author::new();
     assert_eq!(api.get(&none.path("export", "")).await.text.lines().count(), 2, "a stream without events");
-    assert_eq!(none.read(api, 10).await.iter().map(|event: &Stored| event.sequence_number).count(), 0);
+    assert!(none.read(api, 10).await.is_empty());
 }

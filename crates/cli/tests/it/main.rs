@@ -98,6 +98,7 @@ tests! { Sqlite:
     }
     commands {
         a_person_appends_reads_proves_and_verifies,
+        a_tail_prints_what_is_appended,
         settings_and_schemas_are_checked_without_a_node,
         the_demo_catches_a_tampered_copy,
     }

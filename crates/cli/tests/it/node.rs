@@ -9,7 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, Lines};
+use tokio::process::ChildStdout;
 use tokio::sync::oneshot;
 
 use crate::client::Api;
@@ -141,8 +142,7 @@ impl Node {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        signal("-TERM", self.child.id());
     }
 
     /// Waits until the process has ended.
@@ -190,6 +190,38 @@ impl Ended {
         assert_eq!(self.code, Some(code), "{self:?}");
         self
     }
+}
+
+/// A command that runs until it is interrupted; killed when dropped. Its stdout comes line by line.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: tokio::process::Child,
+    lines: Lines<tokio::io::BufReader<ChildStdout>>,
+}
+
+impl Running {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = tokio::process::Command::new(BINARY);
+        command.args(arguments).current_dir(folder).env_clear().kill_on_drop(true);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line of its stdout.
+    pub(crate) async fn line(&mut self) -> String {
+        soon(self.lines.next_line()).await.unwrap().expect("the command has ended")
+    }
+
+    /// Presses Ctrl-C; the code that it ends with.
+    pub(crate) async fn interrupt(mut self) -> Option<i32> {
+        signal("-INT", self.child.id().unwrap());
+        soon(self.child.wait()).await.unwrap().code()
+    }
+}
+
+fn signal(name: &str, process: u32) {
+    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
 }
 
 /// Runs a command to its end, in a folder that it may write to.
