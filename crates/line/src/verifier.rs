@@ -4,6 +4,7 @@
 //! connections are never held for long.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bowline_runtime::Clock;
@@ -51,8 +52,11 @@ impl Verifier {
         } else {
             let (answer, verdict) = tokio::sync::oneshot::channel();
             rayon::spawn(move || {
-                let judged: Vec<Judged> = envelopes.into_par_iter().map(|e| judge(e, &keys)).collect();
-                drop(answer.send(judged));
+                // A panic that left this closure would end the process; caught, it fails one request.
+                let work = || envelopes.into_par_iter().map(|e| judge(e, &keys)).collect::<Vec<Judged>>();
+                if let Ok(judged) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+                    drop(answer.send(judged));
+                }
             });
             verdict.await.map_err(|_| StoreError::Internal("a verification panicked".to_owned()))?
         };

@@ -20,6 +20,7 @@ mod limits;
 mod line;
 mod load;
 mod node;
+mod offline;
 mod outage;
 mod runbook;
 mod server;

@@ -1,7 +1,8 @@
 //! The write path: one transaction a batch, whose round trips do not grow with the number of events.
 //!
 //! The counters are locked in the order of their keys, so two processes can't wait for each other; what is
-//! read after that is read in a new snapshot, so it holds all that was written before.
+//! read after that is read in a new snapshot, so it holds all that was written before. Each look-up is a lateral
+//! join with a limit, which PostgreSQL can only answer by probing an index once an event.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -130,8 +131,10 @@ async fn known_events(
     batch: &[VerifiedEvent],
 ) -> sqlx::Result<HashMap<(StreamId, EventId), KnownEvent>> {
     let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM ves_events
-         WHERE (event_id, tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]))"
+        "SELECT e.* FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS k (event_id, tenant_id, store_id)
+         CROSS JOIN LATERAL (
+             SELECT {EVENT_COLUMNS} FROM ves_events v
+             WHERE v.event_id = k.event_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(batch.iter().map(|e| e.envelope.event_id.uuid()).collect::<Vec<_>>())
@@ -160,9 +163,10 @@ async fn known_commands(
     let named =
         || batch.iter().filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)));
     let rows = sqlx::query(
-        "SELECT tenant_id, store_id, command_id, event_id FROM ves_events
-         WHERE command_id IS NOT NULL
-           AND (command_id, tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]))",
+        "SELECT e.* FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS k (command_id, tenant_id, store_id)
+         CROSS JOIN LATERAL (
+             SELECT v.tenant_id, v.store_id, v.command_id, v.event_id FROM ves_events v
+             WHERE v.command_id = k.command_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e",
     )
     .bind(named().map(|(_, command)| command.uuid()).collect::<Vec<_>>())
     .bind(named().map(|(stream, _)| stream.tenant_id.uuid()).collect::<Vec<_>>())

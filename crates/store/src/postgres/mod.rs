@@ -12,6 +12,7 @@ mod read;
 mod rows;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -75,16 +76,23 @@ impl PostgresConfig {
             ("statement_timeout", self.statement_ms_max.to_string()),
             ("lock_timeout", self.lock_ms_max.to_string()),
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
+            // Every look-up has its index, also before the first ANALYZE has told the planner so.
+            ("enable_seqscan", "off".to_owned()),
             // What an append reads under its locks must be newer than the locks.
             ("default_transaction_isolation", "read committed".to_owned()),
         ]))
     }
 }
 
+/// Rows written by this process after which the planner is told what the table looks like. The server's own
+/// autovacuum comes only once a minute, and until then a young table's indexes all look alike to the planner.
+const ANALYZE_AT_ROWS: [u64; 3] = [200, 2_000, 20_000];
+
 /// The shared store.
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    rows_written: AtomicU64,
     tail: Tail,
     listener: tokio::task::JoinHandle<()>,
 }
@@ -108,13 +116,28 @@ impl PostgresStore {
         metrics::gauge!(DB_POOL_MAX).set(f64::from(config.connections_max.max(2)));
         let tail = Tail::default();
         let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone()));
-        Ok((Self { pool, tail, listener }, applied))
+        Ok((Self { pool, rows_written: AtomicU64::new(0), tail, listener }, applied))
     }
 
     fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         metrics::gauge!(DB_POOL_CONNECTIONS).set(f64::from(self.pool.size()));
         metrics::gauge!(DB_POOL_IDLE).set(self.pool.num_idle() as f64);
         result.map_err(count_error)
+    }
+}
+
+impl PostgresStore {
+    /// Has the table analyzed when it has grown from nothing to something; a failure only costs speed.
+    fn tell_planner(&self, rows: u64) {
+        let before = self.rows_written.fetch_add(rows, Ordering::Relaxed);
+        if ANALYZE_AT_ROWS.iter().any(|at| (before..before + rows).contains(at)) {
+            let pool = self.pool.clone();
+            tokio::spawn(async move {
+                if let Err(error) = sqlx::query("ANALYZE ves_events").execute(&pool).await {
+                    tracing::debug!(component = "store", %error, "Table not analyzed");
+                }
+            });
+        }
     }
 }
 
@@ -204,6 +227,7 @@ impl LineStore for PostgresStore {
         let began = Instant::now();
         let report = self.counted(append::append(&self.pool, batch, signer, now).await)?;
         record_append(began.elapsed(), &report);
+        self.tell_planner(report.outcomes.len() as u64);
         for (stream, head) in &report.heads {
             self.tail.advance(*stream, *head);
         }
