@@ -11,7 +11,9 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bowline_store::Permission;
+use bowline_types::Timestamp;
 use metrics::gauge;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
@@ -27,13 +29,18 @@ const PING_TIME_MAX: Duration = Duration::from_secs(2);
 /// Whether the process lives.
 #[utoipa::path(get, path = "/health", tag = "operate", security(()), responses(
     (status = 200, description = "`{\"status\":\"healthy\",\"service\",\"version\",\"timestamp\"}`", body = Object)))]
-pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
-    Json(json!({
-        "status": "healthy",
-        "service": SERVICE,
-        "version": env!("CARGO_PKG_VERSION"),
-        "timestamp": api.line.clock.now(),
-    }))
+pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
+    let timestamp = api.line.clock.now();
+    Json(Health { status: "healthy", service: SERVICE, version: env!("CARGO_PKG_VERSION"), timestamp })
+}
+
+/// Fields in the order in which the runbook shows them.
+#[derive(Serialize)]
+pub(super) struct Health {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+    timestamp: Timestamp,
 }
 
 /// Whether requests can be served: the database answers and the node is not draining.
@@ -52,15 +59,25 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     if draining {
         failing.push("draining");
     }
-    let body = json!({
-        "status": if failing.is_empty() { "ready" } else { "not_ready" },
-        "database": if connected { "connected" } else { "disconnected" },
-        "engine": api.line.store.engine(),
-        "response_time_ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "failing": failing,
-    });
+    let body = Readiness {
+        status: if failing.is_empty() { "ready" } else { "not_ready" },
+        database: if connected { "connected" } else { "disconnected" },
+        engine: api.line.store.engine(),
+        response_time_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        failing: failing.clone(),
+    };
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
+}
+
+/// Fields in the order in which the runbook shows them.
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    database: &'static str,
+    engine: &'static str,
+    response_time_ms: u64,
+    failing: Vec<&'static str>,
 }
 
 /// What runs here.
