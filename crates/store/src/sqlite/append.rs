@@ -7,12 +7,13 @@ use std::collections::hash_map::Entry;
 
 use bowline_types::{StreamId, Timestamp};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::pool::Failure;
 use super::rows::{
     EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned,
 };
+use crate::StoreError;
 use crate::records::{AppendReport, CursorRecord};
 use crate::sequencing::{Counter, Known, Row, entity_key, sequence};
 
@@ -43,9 +44,17 @@ pub(super) fn append(
             advance_counter(&transaction, *number, counter)?;
         }
     }
-    transaction.commit()?;
+    transaction.commit().map_err(commit_failed)?;
     let heads = sequenced.counters.iter().map(|(stream, counter)| (*stream, counter.current)).collect();
     Ok(AppendReport { outcomes: sequenced.outcomes, heads })
+}
+
+/// When the disk fails during a commit, the log may hold the batch all the same.
+fn commit_failed(error: rusqlite::Error) -> Failure {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::SystemIoFailure) => StoreError::OutcomeUnknown(error.to_string()).into(),
+        _ => error.into(),
+    }
 }
 
 /// What the store holds of the things that the batch names.
