@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::author::{Author, INGEST};
-use crate::site::Site;
+use crate::node::ADMIN_KEY;
+use crate::site::{Site, until};
 use crate::wire::Wire;
 
 const CLIENTS: usize = 20;
+/// More than the kernel holds for a connection whose reader takes nothing.
+const UNREAD_EVENTS: u64 = 18;
+const UNREAD_EVENT_BYTES: usize = 900_000;
 /// Between two bytes of a body that trickles.
 const TRICKLE: Duration = Duration::from_millis(50);
 
@@ -45,4 +49,29 @@ pub(crate) async fn clients_that_stand_still_are_let_go(site: Arc<Site>) {
     author.grow(&api, 1).await;
     assert_eq!(api.get("/health").await.status, 200);
     assert_eq!(author.head(&api).await["head_sequence"], 2);
+}
+
+pub(crate) async fn a_reader_that_takes_nothing_is_cut_off_and_counted(site: Arc<Site>) {
+    let spec = site.node("data").config("line:\n  limits:\n    slow_reader_secs_max: 1\n");
+    let node = spec.start().await;
+    let api = node.api();
+    let author = Author::known_to(&api).await;
+    for _ in 0..UNREAD_EVENTS / 9 {
+        let large = (0..9)
+            .map(|_| author.event(&format!("\"{}\"", "x".repeat(UNREAD_EVENT_BYTES))))
+            .collect::<Vec<_>>();
+        assert_eq!(author.ingest(&api, &large).await.events_accepted, 9);
+    }
+    let mut reader = Wire::connect(&node).await.unwrap();
+    let path = author.path("stream", "");
+    reader
+        .send(&format!("GET {path} HTTP/1.1\r\nHost: node\r\nx-api-key: {ADMIN_KEY}\r\n\r\n"))
+        .await
+        .unwrap();
+    let metrics = async |line: &str| api.get("/metrics").await.text.lines().any(|found| found == line);
+    until(async || metrics("bowline_event_streams 1").await).await;
+    until(async || metrics("bowline_slow_readers_total 1").await).await;
+    assert!(metrics("bowline_event_streams 0").await);
+    author.grow(&api, 1).await;
+    drop(reader);
 }

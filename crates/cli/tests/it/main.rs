@@ -96,6 +96,7 @@ tests! { Sqlite:
     }
     hostile {
         clients_that_stand_still_are_let_go,
+        a_reader_that_takes_nothing_is_cut_off_and_counted,
     }
     commands {
         a_person_appends_reads_proves_and_verifies,
