@@ -24,8 +24,12 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
     match what {
         What::Check(settings) => {
             let problems = settings.load(context)?.problems();
-            if problems.is_empty() {
+            if context.is_json() {
+                output::line(&json!({ "usable": problems.is_empty(), "problems": problems }).to_string())?;
+            } else if problems.is_empty() {
                 output::line("the settings can be used")?;
+            }
+            if problems.is_empty() {
                 return Ok(Exit::Done);
             }
             Err(Failure::usage(problems.join("; ")).next("mend the settings named here"))

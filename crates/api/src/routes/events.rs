@@ -104,7 +104,7 @@ fn write_events(body: &mut String, page: &Page, receipts: bool) {
     }
 }
 
-/// An event as clients read it, the payload byte for byte as it was sent.
+/// An event as clients read it: on one line, its payload as it was sent but for line breaks between tokens.
 pub(super) fn event_json(event: &StoredEvent, receipt: bool) -> String {
     let mut text = event.envelope.sequenced_json(event.receipt.sequence_number, event.receipt.sequenced_at);
     // Written as ingest writes it, so that a receipt has the same bytes wherever it is given.
