@@ -15,7 +15,7 @@ use crate::records::{
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
     StreamHead,
 };
-use crate::{StoreError, Tail};
+use crate::{Changes, StoreError, Tail};
 
 /// Where the line lives.
 ///
@@ -140,6 +140,9 @@ pub trait LineStore: Debug + Send + Sync + 'static {
 
     /// Who is woken when the store grows, also by other processes.
     fn tail(&self) -> &Tail;
+
+    /// What caches of this process must hear of.
+    fn changes(&self) -> &Changes;
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

@@ -5,6 +5,7 @@
 //! the pure code of `sequencing`, which both share. This crate refuses to verify signatures, to speak HTTP
 //! and to read the clock.
 
+mod changes;
 mod contract;
 mod error;
 mod metrics;
@@ -15,6 +16,7 @@ mod sequencing;
 mod sqlite;
 mod tail;
 
+pub use changes::{ChangeKind, Changes};
 pub use contract::LineStore;
 pub use error::StoreError;
 pub use migrations::{AppliedMigration, schema_version};

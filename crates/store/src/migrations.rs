@@ -25,6 +25,7 @@ macro_rules! migrations {
 
 pub(crate) const MIGRATIONS: &[Migration] = migrations![
     1 "0001_line",
+    2 "0002_change_epochs",
 ];
 
 /// The schema version that this binary reads and writes.

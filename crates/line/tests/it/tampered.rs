@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin,
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
     SequencerKeyRecord, SqliteStore, StoreError, StoredEvent, StreamHead, Tail,
 };
@@ -263,6 +263,10 @@ impl LineStore for TamperedStore {
 
     fn tail(&self) -> &Tail {
         if self.deaf.load(Ordering::SeqCst) { &self.silence } else { self.store.tail() }
+    }
+
+    fn changes(&self) -> &Changes {
+        self.store.changes()
     }
 
     async fn close(&self) {

@@ -1,27 +1,45 @@
-//! Hears from the other processes on the same database that a stream grew.
+//! Hears from the other processes on the same database that a stream grew or that a cached record changed.
 //!
-//! A notification is a hint: it names the stream and its head, and may be lost. After every break of the
-//! connection all waiters are woken, since nobody knows what they missed.
+//! A notification is a hint and may be lost: it names the stream and its head, or the kind and its epoch. After
+//! every break of the connection all waiters are woken, since nobody knows what they missed, and the epochs are
+//! read once a second besides.
 
 use std::time::Duration;
 
 use bowline_types::{StoreId, StreamId, TenantId};
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgNotification};
 
-use crate::Tail;
+use super::changes;
+use crate::{Changes, Tail};
 
-/// The channel's name.
+/// The channel that names a stream which has grown.
 pub(super) const CHANNEL: &str = "bowline_tail";
 
 /// Milliseconds between two tries to listen again.
 const RETRY_MS: u64 = 500;
 
-pub(super) async fn listen(pool: PgPool, tail: Tail) {
+/// Between two looks at the epochs, in case a notification was lost.
+const EPOCHS_POLL: Duration = Duration::from_secs(1);
+
+pub(super) async fn listen(pool: PgPool, tail: Tail, changes: Changes) {
+    tokio::join!(hear_all(&pool, &tail, &changes), poll_epochs(&pool, &changes));
+}
+
+async fn poll_epochs(pool: &PgPool, known: &Changes) {
     while !pool.is_closed() {
-        match PgListener::connect_with(&pool).await {
+        tokio::time::sleep(EPOCHS_POLL).await;
+        if let Err(error) = changes::load(pool, known).await {
+            tracing::debug!(component = "store", %error, "Epochs not read");
+        }
+    }
+}
+
+async fn hear_all(pool: &PgPool, tail: &Tail, changes: &Changes) {
+    while !pool.is_closed() {
+        match PgListener::connect_with(pool).await {
             Ok(listener) => {
-                let ended = follow(listener, &tail).await;
+                let ended = follow(listener, tail, changes).await;
                 tracing::warn!(component = "store", error = %ended, "Notifications broke off, polling until they are back");
             }
             Err(error) => tracing::debug!(component = "store", %error, "No notifications yet"),
@@ -31,20 +49,30 @@ pub(super) async fn listen(pool: PgPool, tail: Tail) {
     }
 }
 
-async fn follow(mut listener: PgListener, tail: &Tail) -> sqlx::Error {
-    if let Err(error) = listener.listen(CHANNEL).await {
+async fn follow(mut listener: PgListener, tail: &Tail, changes: &Changes) -> sqlx::Error {
+    if let Err(error) = listener.listen_all([CHANNEL, changes::CHANNEL]).await {
         return error;
     }
     tail.wake_all();
     loop {
         match listener.try_recv().await {
-            Ok(Some(notification)) => match parse(notification.payload()) {
-                Some((stream, head)) => tail.advance(stream, head),
-                None => tail.wake_all(),
-            },
+            Ok(Some(notification)) => hear(&notification, tail, changes),
             Ok(None) => tail.wake_all(),
             Err(error) => return error,
         }
+    }
+}
+
+fn hear(notification: &PgNotification, tail: &Tail, known: &Changes) {
+    let payload = notification.payload();
+    if notification.channel() == changes::CHANNEL {
+        // What can't be read here is read with the next poll.
+        changes::hear(payload, known);
+        return;
+    }
+    match parse(payload) {
+        Some((stream, head)) => tail.advance(stream, head),
+        None => tail.wake_all(),
     }
 }
 

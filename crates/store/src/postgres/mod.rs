@@ -4,6 +4,7 @@
 //! its own. `NOTIFY` tells the other processes that a stream grew, and a listener here hears it.
 
 mod append;
+mod changes;
 mod commitments;
 mod error;
 mod keys;
@@ -26,9 +27,9 @@ use self::error::refuse;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
-    CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError,
-    StoredEvent, StreamHead, Tail,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
+    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail,
 };
 
 /// Any number that no other user of the database takes for its advisory lock.
@@ -94,6 +95,7 @@ pub struct PostgresStore {
     pool: PgPool,
     rows_written: AtomicU64,
     tail: Tail,
+    changes: Changes,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -115,8 +117,10 @@ impl PostgresStore {
             .map_err(|e| refuse(&e))?;
         metrics::gauge!(DB_POOL_MAX).set(f64::from(config.connections_max.max(2)));
         let tail = Tail::default();
-        let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone()));
-        Ok((Self { pool, rows_written: AtomicU64::new(0), tail, listener }, applied))
+        let changes = Changes::default();
+        changes::load(&pool, &changes).await.map_err(|e| refuse(&e))?;
+        let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone(), changes.clone()));
+        Ok((Self { pool, rows_written: AtomicU64::new(0), tail, changes, listener }, applied))
     }
 
     fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -345,6 +349,10 @@ impl LineStore for PostgresStore {
 
     fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     async fn close(&self) {

@@ -5,6 +5,7 @@
 //! one process: whoever opens it holds the data folder's lock (the node sees to that).
 
 mod append;
+mod changes;
 mod commitments;
 mod keys;
 mod pool;
@@ -25,9 +26,9 @@ use self::pool::{Readers, Writer};
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
-    CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoreError,
-    StoredEvent, StreamHead, Tail,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
+    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail,
 };
 
 /// Where the file is and how it is opened.
@@ -54,6 +55,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     tail: Tail,
+    changes: Changes,
 }
 
 impl SqliteStore {
@@ -64,14 +66,17 @@ impl SqliteStore {
     pub async fn open(config: SqliteConfig) -> Result<(Self, Vec<AppliedMigration>), StoreError> {
         metrics::declare();
         let path = config.path.clone();
+        let changes = Changes::default();
+        let known = changes.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let mut connection = connect(&path)?;
             let applied = migrate(&mut connection, config.migrate)?;
+            changes::load(&connection, &known).map_err(|e| pool::refuse(&e))?;
             Ok::<_, StoreError>((connection, applied))
         });
         let (connection, applied) = opened.await.map_err(|e| StoreError::Internal(e.to_string()))??;
         let readers = Readers::new(config.path, config.readers);
-        Ok((Self { writer: Writer::start(connection)?, readers, tail: Tail::default() }, applied))
+        Ok((Self { writer: Writer::start(connection)?, readers, tail: Tail::default(), changes }, applied))
     }
 }
 
@@ -273,6 +278,10 @@ impl LineStore for SqliteStore {
 
     fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     async fn close(&self) {
