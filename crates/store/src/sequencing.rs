@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
-use bowline_ves::{Hash, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
+use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
 
 use crate::records::{AppendOutcome, KnownEvent};
 
@@ -151,15 +151,25 @@ fn assign(event: VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
 /// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
 /// to them, this work would wait behind all of that.
 fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
-    let seal_one = |assigned: Assigned| {
-        let Assigned { event, entity_version, sequence_number, sequenced_at } = assigned;
+    let placements: Vec<Placement<'_>> = assigned
+        .iter()
+        .map(|a| Placement {
+            stream: a.event.envelope.stream,
+            event_id: a.event.envelope.event_id,
+            signing_hash: &a.event.signing_hash,
+            sequence_number: a.sequence_number,
+            sequenced_at: a.sequenced_at,
+        })
+        .collect();
+    let receipts = signer.seal_all(&placements);
+    let row = |(assigned, receipt): (Assigned, Receipt)| {
+        let Assigned { event, entity_version, sequence_number, .. } = assigned;
         let envelope = &event.envelope;
-        let (stream, hash) = (envelope.stream, &event.signing_hash);
-        let leaf = leaf_hash(stream, sequence_number, hash, &envelope.agent_signature);
-        let receipt = signer.seal(stream, envelope.event_id, hash, sequence_number, sequenced_at);
+        let leaf =
+            leaf_hash(envelope.stream, sequence_number, &event.signing_hash, &envelope.agent_signature);
         Row { event, entity_version, leaf, receipt }
     };
-    assigned.into_iter().map(seal_one).collect()
+    assigned.into_iter().zip(receipts).map(row).collect()
 }
 
 fn reject(rejection: Rejection) -> Verdict {
