@@ -25,4 +25,4 @@ pub use keys::KeyRing;
 pub use metrics::count_rejection;
 pub use reader::{LineReader, TailReader};
 pub use service::{Dependencies, Handle, Service};
-pub use verifier::{Judged, Verifier};
+pub use verifier::{Judged, Verdicts, Verifier};

@@ -78,7 +78,11 @@ impl Service {
             poll,
         };
         let handle = Handle {
-            verifier: Verifier::new(keys, Arc::clone(&clock)),
+            verifier: Verifier::new(
+                keys,
+                Arc::clone(&clock),
+                Duration::from_secs(config.agent_key_grace_secs),
+            ),
             appender,
             reader: LineReader::new(Arc::clone(&store), poll),
             commitments,

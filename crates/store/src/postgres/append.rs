@@ -16,13 +16,14 @@ use uuid::Uuid;
 use super::error::{refuse, refuse_commit};
 use super::listen::CHANNEL;
 use super::rows::{EVENT_COLUMNS, moment, signed, stored_event, stream, unsigned};
-use crate::StoreError;
-use crate::records::{AppendReport, CursorRecord, KnownEvent};
+use crate::records::{AppendReport, CursorRecord, KnownEvent, VerifiedBatch};
 use crate::sequencing::{Counter, EntityKey, Known, Row, entity_key, sequence};
+use crate::{ChangeKind, Changes, StoreError};
 
 pub(super) async fn append(
     pool: &PgPool,
-    batch: Vec<VerifiedEvent>,
+    changes: &Changes,
+    VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
     signer: Arc<SequencerSigner>,
     now: Timestamp,
 ) -> Result<AppendReport, StoreError> {
@@ -35,7 +36,13 @@ pub(super) async fn append(
     if sequenced.rows.is_empty() {
         transaction.rollback().await.map_err(|e| refuse(&e))?;
     } else {
-        write(&mut transaction, &sequenced.rows, &sequenced.counters).await.map_err(|e| refuse(&e))?;
+        let written = write(&mut transaction, &sequenced.rows, &sequenced.counters).await;
+        let epoch = written.map_err(|e| refuse(&e))?;
+        if epoch > keys_epoch {
+            transaction.rollback().await.map_err(|e| refuse(&e))?;
+            changes.observe(ChangeKind::AgentKeys, epoch);
+            return Err(StoreError::KeysChanged { epoch });
+        }
         transaction.commit().await.map_err(|e| refuse_commit(&e))?;
     }
     let heads = sequenced.counters.iter().map(|(stream, counter)| (*stream, counter.current)).collect();
@@ -209,31 +216,36 @@ async fn entity_versions(
         .collect()
 }
 
+/// Writes the rows and moves the counters; the epoch of the agent keys at that moment. It is read in the last
+/// statement, after the counters were locked: whoever changes a key waits for the transactions that may have
+/// read an older one (see `key_lifecycle`).
 async fn write(
     connection: &mut PgConnection,
     rows: &[Row],
     counters: &HashMap<StreamId, Counter>,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<u64> {
     insert(connection, rows).await?;
     let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.event.envelope.stream).collect();
     let counters: Vec<(StreamId, Counter)> =
         moved.iter().filter_map(|stream| counters.get(stream).map(|counter| (*stream, *counter))).collect();
-    sqlx::query(
+    let moved = sqlx::query(
         "WITH moved AS (
              UPDATE sequence_counters c SET current_sequence = n.head, updated_at = n.moment
              FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) AS n (tenant_id, store_id, head, moment)
              WHERE c.tenant_id = n.tenant_id AND c.store_id = n.store_id
              RETURNING c.tenant_id, c.store_id, c.current_sequence)
-         SELECT pg_notify($5, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved",
+         SELECT pg_notify($5, tenant_id || ' ' || store_id || ' ' || current_sequence),
+             (SELECT epoch FROM change_epochs WHERE kind = $6) AS epoch FROM moved",
     )
     .bind(counters.iter().map(|(s, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
     .bind(counters.iter().map(|(s, _)| s.store_id.uuid()).collect::<Vec<_>>())
     .bind(counters.iter().map(|(_, c)| signed(c.current)).collect::<Vec<_>>())
     .bind(counters.iter().map(|(_, c)| c.updated_at.to_chrono()).collect::<Vec<_>>())
     .bind(CHANNEL)
-    .execute(connection)
+    .bind(ChangeKind::AgentKeys.as_str())
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    moved.first().map_or(Err(sqlx::Error::RowNotFound), |row| unsigned(row, "epoch"))
 }
 
 /// One statement for all rows: each parameter is a column.
