@@ -71,6 +71,21 @@ pub(super) async fn get_of_agent(
     Ok(Json(shown(&api, &key)))
 }
 
+/// One API key of a tenant, as above.
+#[utoipa::path(get, path = "/api/v1/api-keys/{key_prefix}", tag = "keys",
+    params(("key_prefix" = String, Path, description = "16 to 64 hex digits of the key's hash"), ApiKeysQuery),
+    responses((status = 200, description = "The key as it stands on the list", body = Object),
+        (status = 404, description = "`RESOURCE_NOT_FOUND`")))]
+pub(super) async fn get_any(
+    State(api): State<Api>,
+    principal: Principal,
+    PathParams(key_prefix): PathParams<String>,
+    Params(query): Params<ApiKeysQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let key = find(&api, &principal, query.tenant_id, None, &key_prefix).await?;
+    Ok(Json(shown(&api, &key)))
+}
+
 /// Revoke an agent's API key for ever: here at once, and within a second wherever it was seen before.
 #[utoipa::path(delete, path = "/api/v1/agents/{agent_id}/api-keys/{key_prefix}", tag = "keys",
     params(("agent_id" = String, Path, description = "The agent that the key is bound to"),

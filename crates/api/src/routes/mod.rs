@@ -51,7 +51,7 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(agents::create_api_key, api_keys::list_of_agent))
         .routes(routes!(api_keys::get_of_agent, api_keys::revoke_of_agent))
         .routes(routes!(api_keys::list_all))
-        .routes(routes!(api_keys::revoke_any))
+        .routes(routes!(api_keys::get_any, api_keys::revoke_any))
         .routes(routes!(agents::sequencer_keys))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
