@@ -162,5 +162,3 @@ impl From<ProveError> for ApiError {
         }
     }
 }
-
-

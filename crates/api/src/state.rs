@@ -1,4 +1,6 @@
-//! What the routes share.
+//! What the routes share: the line, the settings, and who may ask.
+//!
+//! Nothing of it changes while the gateway runs, but for what its parts guard themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -123,8 +123,16 @@ async fn list(context: &Context, options: ListOptions) -> Outcome {
     }
     let rows = keys.into_iter().map(|key| {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let stores = if key.store_ids.is_empty() { "all".to_owned() } else { key.store_ids.len().to_string() };
-        [key.key_prefix, key.status, or_dash(key.agent_id), key.permissions.join(","), stores, or_dash(key.expires_at)]
+        let stores =
+            if key.store_ids.is_empty() { "all".to_owned() } else { key.store_ids.len().to_string() };
+        [
+            key.key_prefix,
+            key.status,
+            or_dash(key.agent_id),
+            key.permissions.join(","),
+            stores,
+            or_dash(key.expires_at),
+        ]
     });
     output::table(["prefix", "status", "agent", "permissions", "stores", "expires at"], rows)?;
     Ok(Exit::Done)

@@ -12,7 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    api_keys, append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail, verify,
+    api_keys, append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail,
+    verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.

@@ -1,4 +1,6 @@
 //! The line as a whole: built from a store, a key and a clock, run as two tasks, used through a handle.
+//!
+//! It only puts together; what each part does and refuses stands in its own file.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! connections are never held for long.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +95,9 @@ impl Verifier {
     async fn resolve(&self, envelopes: &[Envelope]) -> Result<Keys, StoreError> {
         let mut found = HashMap::new();
         for envelope in envelopes {
-            let name = key_name(envelope);
-            if !found.contains_key(&name) {
-                found.insert(name, self.keys.find(name).await?);
+            if let Entry::Vacant(entry) = found.entry(key_name(envelope)) {
+                let key = self.keys.find(*entry.key()).await?;
+                entry.insert(key);
             }
         }
         Ok(Keys { found, now: self.clock.now(), grace: self.grace })

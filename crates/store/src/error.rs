@@ -60,10 +60,7 @@ impl StoreError {
     /// Whether the same call may succeed later without anyone changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_)
-            | Self::OutcomeUnknown(_)
-            | Self::Full(_)
-            | Self::KeysChanged { .. } => true,
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) | Self::KeysChanged { .. } => true,
             Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => false,
         }
     }

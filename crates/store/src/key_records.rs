@@ -151,7 +151,8 @@ impl HashPrefix {
         if !(PREFIX_DIGITS_MIN..=64).contains(&digits.len()) {
             return None;
         }
-        let filled = |with: &str| Hash::parse_hex(&format!("{digits}{}", with.repeat(64 - digits.len()))).ok();
+        let filled =
+            |with: &str| Hash::parse_hex(&format!("{digits}{}", with.repeat(64 - digits.len()))).ok();
         Some(Self { first: filled("0")?, last: filled("f")? })
     }
 }
@@ -193,7 +194,9 @@ pub(crate) fn changed(key: AgentKeyRecord, change: KeyChange, now: Timestamp) ->
         }
     }
     match (after.valid_from, after.valid_to) {
-        (Some(from), Some(to)) if to < from && after.status != AgentKeyStatus::Revoked => ChangedKey::Inverted,
+        (Some(from), Some(to)) if to < from && after.status != AgentKeyStatus::Revoked => {
+            ChangedKey::Inverted
+        }
         _ if after == key => ChangedKey::Unchanged(key),
         _ => ChangedKey::Changed(after),
     }
@@ -301,7 +304,9 @@ mod tests {
 
     fn ends(outcome: &(bool, RotatedKey)) -> Vec<(u32, Option<Timestamp>)> {
         match &outcome.1 {
-            RotatedKey::Rotated { retired, .. } => retired.iter().map(|key| (key.key_id, key.valid_to)).collect(),
+            RotatedKey::Rotated { retired, .. } => {
+                retired.iter().map(|key| (key.key_id, key.valid_to)).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -327,7 +332,8 @@ mod tests {
     #[test]
     fn the_same_rotation_again_finds_its_key() {
         let later = KeyRotation { now: at(20), retire: Retire::At(at(110)), ..rotation(9) };
-        let keys = [AgentKeyRecord { valid_to: Some(at(100)), ..key(1) }, AgentKeyRecord { key_id: 2, ..key(9) }];
+        let keys =
+            [AgentKeyRecord { valid_to: Some(at(100)), ..key(1) }, AgentKeyRecord { key_id: 2, ..key(9) }];
         let again = rotated(&keys, &later);
         assert!(!again.0 && ends(&again).is_empty(), "{again:?}");
         let named = rotated(&keys, &KeyRotation { key_id: Some(2), ..later.clone() });

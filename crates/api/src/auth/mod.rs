@@ -22,8 +22,8 @@ use metrics::{counter, gauge};
 use subtle::ConstantTimeEq;
 
 pub use self::keys::ApiKeySecret;
-pub(crate) use self::origin::Origins;
 pub use self::origin::Networks;
+pub(crate) use self::origin::Origins;
 pub use self::token::{TokenClaims, sign_token};
 use crate::config::{AuthConfig, AuthMode};
 use crate::error::ApiError;

@@ -49,7 +49,9 @@ fn network(word: &str) -> Result<IpNet, String> {
         None if word.chars().any(|char| char.is_ascii_alphabetic()) && !word.contains(':') => {
             "names are not looked up; write the address"
         }
-        None => "write addresses such as 10.0.0.7 and networks such as 10.0.0.0/8 or fd00::/8, with commas between them",
+        None => {
+            "write addresses such as 10.0.0.7 and networks such as 10.0.0.0/8 or fd00::/8, with commas between them"
+        }
     };
     Err(format!("`{word}` is no address and no network: {problem}"))
 }
@@ -92,7 +94,11 @@ pub(crate) struct Origins {
 
 impl Origins {
     pub(crate) fn new(config: &Config) -> Self {
-        let proxies = if config.trust_proxy_headers { config.trust_proxy_allowlist.clone() } else { Networks::default() };
+        let proxies = if config.trust_proxy_headers {
+            config.trust_proxy_allowlist.clone()
+        } else {
+            Networks::default()
+        };
         Self { administrators: config.admin_ip_allowlist.clone(), proxies }
     }
 

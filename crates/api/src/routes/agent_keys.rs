@@ -172,7 +172,10 @@ fn rotation(api: &Api, request: RotateRequest) -> Result<KeyRotation, ApiError> 
     let public_key = proven_key(api, &request.public_key, request.proof_of_possession.as_deref())?;
     let overlap_secs = request.overlap_secs.unwrap_or(OVERLAP_SECS_DEFAULT);
     if request.revoke_old && request.overlap_secs.is_some() {
-        return Err(ApiError::field("overlapSecs", "a key that is revoked has no overlap; leave one of both out"));
+        return Err(ApiError::field(
+            "overlapSecs",
+            "a key that is revoked has no overlap; leave one of both out",
+        ));
     }
     if overlap_secs > OVERLAP_SECS_MAX {
         return Err(ApiError::field("overlapSecs", format!("{OVERLAP_SECS_MAX} at most")));
@@ -242,11 +245,14 @@ pub(super) async fn change_key(
         ChangedKey::Changed(key) => ("the key's validity is changed", key),
         ChangedKey::Unchanged(key) => ("the key was valid just so already", key),
         ChangedKey::Revoked(_) => {
-            let message = format!("key {key_id} of agent {agent_id} is revoked for ever; rotate to a new one");
+            let message =
+                format!("key {key_id} of agent {agent_id} is revoked for ever; rotate to a new one");
             return Err(ApiError::new(Code::AlreadyExists, message).for_agents());
         }
         ChangedKey::Inverted => {
-            return Err(ApiError::field("validTo", "the last moment would be before the first one").for_agents());
+            return Err(
+                ApiError::field("validTo", "the last moment would be before the first one").for_agents()
+            );
         }
         ChangedKey::Unknown => return Err(missing(agent_id, key_id).for_agents()),
     };
@@ -296,7 +302,11 @@ async fn change_one(api: &Api, name: AgentKeyName, change: KeyChange) -> Result<
 }
 
 /// A public key from a request, with its proof of possession checked if there is one or must be one.
-pub(super) fn proven_key(api: &Api, public_key: &str, proof: Option<&str>) -> Result<AgentPublicKey, ApiError> {
+pub(super) fn proven_key(
+    api: &Api,
+    public_key: &str,
+    proof: Option<&str>,
+) -> Result<AgentPublicKey, ApiError> {
     let key = AgentPublicKey::parse_hex(public_key)
         .map_err(|error| ApiError::new(Code::InvalidPublicKey, format!("publicKey: {error}")))?;
     let Some(proof) = proof else {
@@ -306,7 +316,8 @@ pub(super) fn proven_key(api: &Api, public_key: &str, proof: Option<&str>) -> Re
         let message = "proofOfPossession: this server registers a key only with its signature over SHA-256(\"VES_POP_V1\" ‖ publicKey)";
         return Err(ApiError::new(Code::MissingRequiredField, message));
     };
-    let refuse = |problem: String| ApiError::new(Code::InvalidSignature, format!("proofOfPossession: {problem}"));
+    let refuse =
+        |problem: String| ApiError::new(Code::InvalidSignature, format!("proofOfPossession: {problem}"));
     let signature = Signature::parse_hex(proof).map_err(|error| refuse(error.to_string()))?;
     if !key.verify(key_possession_hash(&key.to_bytes()).as_bytes(), &signature) {
         return Err(refuse(
@@ -333,7 +344,8 @@ fn missing(agent_id: AgentId, key_id: u32) -> ApiError {
 
 /// The id is taken by another key.
 pub(super) fn conflict(agent_id: AgentId, key_id: u32) -> ApiError {
-    let message = format!("agent {agent_id} has another key {key_id}; register the new one under the next id");
+    let message =
+        format!("agent {agent_id} has another key {key_id}; register the new one under the next id");
     ApiError::new(Code::AlreadyExists, message).for_agents()
 }
 

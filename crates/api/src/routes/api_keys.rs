@@ -138,7 +138,8 @@ async fn revoke(
 ) -> Result<Json<Value>, ApiError> {
     let found = find(api, principal, tenant_id, agent_id, key_prefix).await.map_err(ApiError::for_agents)?;
     let revoked = api.line.store.revoke_api_key(found.key_hash, api.line.clock.now()).await;
-    let key = revoked.map_err(|error| ApiError::from(error).for_agents())?.ok_or_else(|| missing().for_agents())?;
+    let key =
+        revoked.map_err(|error| ApiError::from(error).for_agents())?.ok_or_else(|| missing().for_agents())?;
     let message = if found.active { "the API key is revoked" } else { "the API key was revoked before" };
     Ok(Json(json!({ "success": true, "message": message, "key": shown(api, &key) })))
 }
@@ -152,7 +153,10 @@ async fn find(
 ) -> Result<ApiKeyRecord, ApiError> {
     let tenant_id = tenant(principal, tenant_id)?;
     let hashes = HashPrefix::parse(key_prefix).ok_or_else(|| {
-        ApiError::field("key_prefix", format!("expected {HASH_PREFIX_CHARS} to 64 hex digits of the key's hash"))
+        ApiError::field(
+            "key_prefix",
+            format!("expected {HASH_PREFIX_CHARS} to 64 hex digits of the key's hash"),
+        )
     })?;
     let filter = ApiKeyFilter { tenant_id, agent_id, hashes: Some(hashes), limit: 2 };
     let mut keys = api.line.store.api_keys(filter).await?;
@@ -177,7 +181,8 @@ fn tenant(principal: &Principal, tenant_id: Option<TenantId>) -> Result<TenantId
 
 /// Whether the key reaches no further than the principal.
 fn covers(principal: &Principal, key: &ApiKeyRecord) -> bool {
-    let within = |stores: &[bowline_types::StoreId]| stores.iter().all(|store| principal.store_ids.contains(store));
+    let within =
+        |stores: &[bowline_types::StoreId]| stores.iter().all(|store| principal.store_ids.contains(store));
     principal.store_ids.is_empty() || (!key.store_ids.is_empty() && within(&key.store_ids))
 }
 

@@ -154,7 +154,9 @@ fn remedy(status: u16, code: &str) -> &'static str {
         "INVALID_SIGNATURE" => {
             "with the secret key on this machine, name it with --name; else give its proof with --proof"
         }
-        "ADMIN_IP_DENIED" => "ask from an address in the server's api.admin_ip_allowlist (ADMIN_IP_ALLOWLIST)",
+        "ADMIN_IP_DENIED" => {
+            "ask from an address in the server's api.admin_ip_allowlist (ADMIN_IP_ALLOWLIST)"
+        }
         "INVALID_PUBLIC_KEY" => "make a key with `bowline keys generate`",
         "OUTCOME_UNKNOWN" | "TIMEOUT" => "send the same again: an event with the same id is taken once",
         _ => match status {

@@ -93,7 +93,10 @@ pub(crate) struct Bound(Option<Timestamp>);
 fn parse_bound(text: &str) -> Result<Bound, String> {
     match text {
         "none" => Ok(Bound(None)),
-        _ => text.parse().map(|moment| Bound(Some(moment))).map_err(|error: bowline_types::ParseTimestampError| error.to_string()),
+        _ => text
+            .parse()
+            .map(|moment| Bound(Some(moment)))
+            .map_err(|error: bowline_types::ParseTimestampError| error.to_string()),
     }
 }
 

@@ -1,4 +1,7 @@
-//! The life of API keys through the node, and where administrators may come from.
+//! The life of API keys through the node: scopes of lists, expiry, revocation here and at another node; and where
+//! administrators may come from.
+//!
+//! No answer but the one that makes a key ever holds one.
 
 use std::sync::Arc;
 
@@ -45,7 +48,8 @@ pub(crate) async fn an_api_key_is_listed_expires_and_is_revoked(site: Arc<Site>)
     let all = format!("/api/v1/api-keys?tenant_id={tenant}");
     let (writer, prefix) = make(&api, &author, json!({})).await;
     let (admin, _) = make(&api, &author, json!({"admin": true})).await;
-    let (scoped_admin, _) = make(&api, &author, json!({"admin": true, "storeIds": [author.stream.store_id]})).await;
+    let (scoped_admin, _) =
+        make(&api, &author, json!({"admin": true, "storeIds": [author.stream.store_id]})).await;
     let colleague = Author { agent_id: AgentId::random(), ..author.clone() };
     let (other, other_prefix) = make(&admin, &colleague, json!({"storeIds": [StoreId::random()]})).await;
 
@@ -61,7 +65,11 @@ pub(crate) async fn an_api_key_is_listed_expires_and_is_revoked(site: Arc<Site>)
     for path in [&all, &keys_path(&author, "")] {
         refused(&writer.get(path).await, 403, "insufficient_permissions");
     }
-    refused(&writer.ask("DELETE", &keys_path(&author, &format!("/{prefix}")), "").await, 403, "insufficient_permissions");
+    refused(
+        &writer.ask("DELETE", &keys_path(&author, &format!("/{prefix}")), "").await,
+        403,
+        "insufficient_permissions",
+    );
     let stranger = Author::known_to(&api).await;
     let (elsewhere, _) = make(&api, &stranger, json!({"admin": true})).await;
     refused(&elsewhere.get(&all).await, 403, "insufficient_permissions");
@@ -134,7 +142,8 @@ pub(crate) async fn administrators_come_from_where_they_may(site: Arc<Site>) {
     let here = site.node("here").env("ADMIN_IP_ALLOWLIST", "127.0.0.1").start().await;
     assert_eq!(ask(&here.api(), &author).await.status, 200);
 
-    let proxied = site.node("proxied").env("ADMIN_IP_ALLOWLIST", "192.0.2.0/24").env("TRUST_PROXY_HEADERS", "true");
+    let proxied =
+        site.node("proxied").env("ADMIN_IP_ALLOWLIST", "192.0.2.0/24").env("TRUST_PROXY_HEADERS", "true");
     let proxied = proxied.env("TRUST_PROXY_ALLOWLIST", "127.0.0.0/8").start().await;
     let api = proxied.api();
     let from = |hops: &str| api.and("x-forwarded-for", hops);

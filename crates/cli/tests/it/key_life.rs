@@ -36,7 +36,11 @@ async fn shown(api: &Api, author: &Author, key_id: u32) -> Value {
 /// An agents' endpoint's refusal.
 fn refused(answer: &Answer, status: u16, code: &str) {
     let body = answer.body();
-    assert_eq!((answer.status, &body["code"], &body["success"]), (status, &json!(code), &json!(false)), "{body}");
+    assert_eq!(
+        (answer.status, &body["code"], &body["success"]),
+        (status, &json!(code), &json!(false)),
+        "{body}"
+    );
 }
 
 /// The author with its other key.
@@ -123,7 +127,8 @@ pub(crate) async fn a_client_goes_on_sending_through_a_rotation(site: Arc<Site>)
     let other = json!({"tenantId": author.stream.tenant_id, "agentId": author.agent_id, "newKeyId": 2,
         "publicKey": author.key.public()});
     refused(&api.post(ROTATE, other.to_string()).await, 409, "ALREADY_EXISTS");
-    for (field, value) in [("overlapSecs", json!(1_000_000_000)), ("validTo", json!("2020-01-01T00:00:00Z"))] {
+    for (field, value) in [("overlapSecs", json!(1_000_000_000)), ("validTo", json!("2020-01-01T00:00:00Z"))]
+    {
         let mut wrong = request.clone();
         wrong[field] = value;
         refused(&api.post(ROTATE, wrong.to_string()).await, 400, "INVALID_FIELD_VALUE");
@@ -160,7 +165,7 @@ pub(crate) async fn an_event_that_was_made_in_time_may_come_a_little_late(site: 
     assert!(over.reason().contains("any more") && !over.reason().contains("created_at"), "{over:?}");
 
     refused(&validity("validFrom", json!(minutes_ago(1))).await, 400, "INVALID_FIELD_VALUE");
-    refused(&validity("reason", json!("none")).await, 400, "INVALID_REQUEST_BODY");
+    validity("reason", json!("none")).await.refused(400, "INVALID_REQUEST_BODY");
     validity("validTo", Value::Null).await.json();
     author.grow(&api, 1).await;
     let future = Timestamp::from_micros(now().micros() + 3_600_000_000);
@@ -188,13 +193,15 @@ pub(crate) async fn an_event_that_was_made_in_time_may_come_a_little_late(site: 
     refused(&revoke(&api, &author, 9).await, 404, "AGENT_KEY_NOT_FOUND");
 }
 
-/// What every writer found out until the key was gone.
+/// Writes until the key is refused; before that everything is taken.
 async fn write_until_refused(api: Api, author: Author) {
     loop {
         let ingested = author.ingest(&api, &author.events(3)).await;
         if ingested.events_accepted == 0 {
             let reasons = ingested.rejections.iter().map(|rejection| rejection.reason.as_str());
-            assert!(reasons.clone().count() == 3 && reasons.clone().all(|reason| reason.ends_with("is revoked")));
+            assert!(
+                reasons.clone().count() == 3 && reasons.clone().all(|reason| reason.ends_with("is revoked"))
+            );
             return;
         }
         assert_eq!(ingested.events_accepted, 3, "a batch is taken whole or not at all: {ingested:?}");
@@ -213,7 +220,10 @@ async fn nothing_comes_after_the_answer(apis: &[Api]) {
     let answer = revoke(&apis[0], &author, 1).await.json();
     // The answer is the line: at every node, and for what was under way.
     let at_the_answer = head(&apis[0]).await;
-    assert_eq!((&answer["key"]["status"], &answer["key"]["revoked_reason"]), (&json!("revoked"), &json!("laptop lost")));
+    assert_eq!(
+        (&answer["key"]["status"], &answer["key"]["revoked_reason"]),
+        (&json!("revoked"), &json!("laptop lost"))
+    );
     for writer in writers {
         soon(writer).await.unwrap();
     }

@@ -60,7 +60,8 @@ async fn batch(line: &Line, envelopes: Vec<Envelope>) -> VerifiedBatch {
 }
 
 async fn revoke(line: &Line, stream: StreamId) {
-    let revoked = line.store.change_agent_key(name(stream, 1), KeyChange::Revoke { reason: None }, line.now());
+    let revoked =
+        line.store.change_agent_key(name(stream, 1), KeyChange::Revoke { reason: None }, line.now());
     assert!(matches!(revoked.await.unwrap(), ChangedKey::Changed(_)));
 }
 
@@ -81,7 +82,11 @@ async fn what_was_made_in_time_may_arrive_within_the_grace() {
         (401, 0, &over),
     ] {
         line.clock.set(at(now));
-        assert_eq!(verdict(&line, made_at(stream, at(made))).await, wanted, "made at {made}, arrived at {now}");
+        assert_eq!(
+            verdict(&line, made_at(stream, at(made))).await,
+            wanted,
+            "made at {made}, arrived at {now}"
+        );
     }
     line.clock.set(at(200));
     let mut unreadable = made_at(stream, at(0));
@@ -115,8 +120,7 @@ async fn a_revoked_key_has_no_grace_whatever_an_event_says() {
 async fn a_rotation_lets_both_keys_sign_for_its_overlap() {
     let (line, stream) = start().await;
     let next = SecretKey::from_seed([8; 32]);
-    let by_next =
-        || sign_envelope(Draft { agent_key_id: 2, ..draft(stream) }, &next).unwrap();
+    let by_next = || sign_envelope(Draft { agent_key_id: 2, ..draft(stream) }, &next).unwrap();
     assert_eq!(verdict(&line, made_at(stream, at(0))).await, "ok");
     let rotation = KeyRotation {
         tenant_id: stream.tenant_id,

@@ -19,7 +19,8 @@ use super::rows::signed;
 use super::{PostgresStore, changes};
 use crate::contract::KeyStore;
 use crate::key_records::{
-    AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, KeyChange, KeyRotation, RotatedKey, changed, rotated,
+    AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, KeyChange, KeyRotation, RotatedKey, changed,
+    rotated,
 };
 use crate::{AgentKeyRecord, ApiKeyRecord, ChangeKind, StoreError};
 
@@ -54,7 +55,9 @@ impl KeyStore for PostgresStore {
         for _ in 1..ROTATION_TRIES_MAX {
             // Another rotation took the next id while this one waited for the agent's keys; there is one after it.
             match outcome {
-                Ok(RotatedKey::Conflict(_)) if rotation.key_id.is_none() => outcome = self.rotate(&rotation).await,
+                Ok(RotatedKey::Conflict(_)) if rotation.key_id.is_none() => {
+                    outcome = self.rotate(&rotation).await
+                }
                 _ => break,
             }
         }
@@ -83,7 +86,8 @@ impl PostgresStore {
         now: Timestamp,
     ) -> Result<ChangedKey, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
-        let locked = lock_agent_keys(&mut transaction, name.tenant_id, name.agent_id, Some(name.key_id)).await;
+        let locked =
+            lock_agent_keys(&mut transaction, name.tenant_id, name.agent_id, Some(name.key_id)).await;
         let Some(key) = locked.map_err(|e| refuse(&e))?.pop() else { return Ok(ChangedKey::Unknown) };
         let outcome = changed(key, change, now);
         if let ChangedKey::Changed(key) = &outcome {
@@ -121,7 +125,11 @@ impl PostgresStore {
             Ok(true) => {}
             Ok(false) => {
                 let secs = SETTLE_MAX.as_secs();
-                tracing::warn!(component = "store", secs, "A transaction older than the change of an agent key still runs");
+                tracing::warn!(
+                    component = "store",
+                    secs,
+                    "A transaction older than the change of an agent key still runs"
+                );
             }
             Err(error) => {
                 tracing::warn!(component = "store", %error, "Older transactions not waited for after the change of an agent key");
@@ -250,10 +258,11 @@ async fn settle(pool: &PgPool) -> sqlx::Result<bool> {
         sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetch_one(pool).await?;
     let deadline = Instant::now() + SETTLE_MAX;
     loop {
-        let ended: bool = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8")
-            .bind(&began)
-            .fetch_one(pool)
-            .await?;
+        let ended: bool =
+            sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8")
+                .bind(&began)
+                .fetch_one(pool)
+                .await?;
         if ended || Instant::now() >= deadline {
             return Ok(ended);
         }

@@ -16,7 +16,8 @@ use super::rows::signed;
 use super::{SqliteStore, changes};
 use crate::contract::KeyStore;
 use crate::key_records::{
-    AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, KeyChange, KeyRotation, RotatedKey, changed, rotated,
+    AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, KeyChange, KeyRotation, RotatedKey, changed,
+    rotated,
 };
 use crate::{AgentKeyRecord, ApiKeyRecord, ChangeKind, Changes, StoreError};
 
@@ -149,8 +150,7 @@ fn revoke_api_key(
         "UPDATE api_keys SET active = 0, revoked_at = coalesce(revoked_at, ?2) WHERE key_hash = ?1
          RETURNING {API_KEY_COLUMNS}"
     );
-    let key =
-        transaction.query_row(&sql, (key_hash.as_bytes(), now.micros()), api_key_row).optional()?;
+    let key = transaction.query_row(&sql, (key_hash.as_bytes(), now.micros()), api_key_row).optional()?;
     if key.is_some() {
         commit(transaction, heard, ChangeKind::ApiKeys)?;
     }

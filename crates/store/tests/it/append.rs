@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bowline_types::{CommandId, EventId, StoreId, StreamId};
 use bowline_ves::{Draft, SecretKey, VerifiedEvent, verify};
 
-use crate::events::{fresh, 
-    agent_key, append, append_at, at, draft, encrypted, grow, new_events, new_stream, receipts, signed,
-    signed_by, signer, signer_of, whole, words,
+use crate::events::{
+    agent_key, append, append_at, at, draft, encrypted, fresh, grow, new_events, new_stream, receipts,
+    signed, signed_by, signer, signer_of, whole, words,
 };
 use crate::support::Place;
 

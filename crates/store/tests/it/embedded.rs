@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bowline_store::{LineStore, ReadQuery, SqliteConfig, SqliteStore, StoreError};
 use futures_util::FutureExt;
 
-use crate::events::{fresh, append, at, grow, new_events, new_stream, signer, whole};
+use crate::events::{append, at, fresh, grow, new_events, new_stream, signer, whole};
 use crate::support::{Engine, Place, run, soon};
 
 async fn open(config: SqliteConfig) -> Arc<dyn LineStore> {

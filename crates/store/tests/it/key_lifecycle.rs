@@ -64,8 +64,14 @@ pub(crate) async fn a_rotation_registers_the_next_key_and_lets_the_old_one_run_o
     let before = epoch(&store);
     let (key, retired) = rotate(&store, KeyRotation { valid_to: Some(at(999)), ..rotation(name, 7) }).await;
     assert_eq!((key.key_id, key.status, key.valid_to), (2, AgentKeyStatus::Active, Some(at(999))));
-    assert_eq!(retired.iter().map(|old| (old.key_id, old.valid_to)).collect::<Vec<_>>(), [(1, Some(at(100)))]);
-    assert_eq!((key_of(&store, name).await, key_of(&store, key.name()).await), (retired[0].clone(), key.clone()));
+    assert_eq!(
+        retired.iter().map(|old| (old.key_id, old.valid_to)).collect::<Vec<_>>(),
+        [(1, Some(at(100)))]
+    );
+    assert_eq!(
+        (key_of(&store, name).await, key_of(&store, key.name()).await),
+        (retired[0].clone(), key.clone())
+    );
     assert!(epoch(&store) > before);
 
     // An answer that was lost: the same again, a little later, moves nothing.
@@ -73,18 +79,27 @@ pub(crate) async fn a_rotation_registers_the_next_key_and_lets_the_old_one_run_o
     assert_eq!(rotate(&store, again).await, (key.clone(), Vec::new()));
     let refused = store.rotate_agent_key(KeyRotation { key_id: Some(1), ..rotation(name, 9) }).await.unwrap();
     assert_eq!(refused, RotatedKey::Conflict(1));
-    let refused = store.rotate_agent_key(KeyRotation { old_key_id: Some(5), ..rotation(name, 9) }).await.unwrap();
+    let refused =
+        store.rotate_agent_key(KeyRotation { old_key_id: Some(5), ..rotation(name, 9) }).await.unwrap();
     assert_eq!(refused, RotatedKey::UnknownOld(5));
 
     let retire = Retire::Revoke { reason: None };
-    let (third, retired) = rotate(&store, KeyRotation { key_id: Some(30), retire, ..rotation(name, 9) }).await;
+    let (third, retired) =
+        rotate(&store, KeyRotation { key_id: Some(30), retire, ..rotation(name, 9) }).await;
     let ids: Vec<_> = retired.iter().map(|old| (old.key_id, old.status, old.revoked_at)).collect();
     let revoked = |id| (id, AgentKeyStatus::Revoked, Some(at(10)));
     assert_eq!((third.key_id, ids), (30, vec![revoked(1), revoked(2)]));
     store.close().await;
     let all = AgentKeyFilter::of(name.tenant_id, Some(name.agent_id), 9);
-    let statuses: Vec<_> =
-        place.open().await.agent_keys(all).await.unwrap().iter().map(|key| (key.key_id, key.status)).collect();
+    let statuses: Vec<_> = place
+        .open()
+        .await
+        .agent_keys(all)
+        .await
+        .unwrap()
+        .iter()
+        .map(|key| (key.key_id, key.status))
+        .collect();
     use AgentKeyStatus::{Active, Revoked};
     assert_eq!(statuses, [(1, Revoked), (2, Revoked), (30, Active)]);
 }
@@ -112,7 +127,8 @@ pub(crate) async fn a_revocation_is_for_ever(place: Arc<Place>) {
         assert_eq!(store.register_agent_key(same).await.unwrap(), RegisterKey::Revoked);
     }
     assert_eq!(store.rotate_agent_key(rotation(name, 1)).await.unwrap(), RotatedKey::Revoked(1));
-    let colleague = AgentKeyRecord { agent_id: AgentId::random(), ..agent_key(name.tenant_id, name.agent_id, 1) };
+    let colleague =
+        AgentKeyRecord { agent_id: AgentId::random(), ..agent_key(name.tenant_id, name.agent_id, 1) };
     assert_eq!(store.register_agent_key(colleague).await.unwrap(), RegisterKey::Created);
     assert_eq!((key_of(&store, name).await, epoch(&store)), (key, before + 1));
 }
@@ -153,7 +169,8 @@ pub(crate) async fn keys_are_listed_by_their_status_of_the_moment(place: Arc<Pla
         }
     }
     let listed = async |status, now| {
-        let filter = AgentKeyFilter { status: Some((status, at(now))), ..AgentKeyFilter::of(tenant, None, 9) };
+        let filter =
+            AgentKeyFilter { status: Some((status, at(now))), ..AgentKeyFilter::of(tenant, None, 9) };
         let keys = store.agent_keys(filter).await.unwrap();
         assert!(keys.iter().all(|key| key.status_at(at(now)) == status));
         keys.iter().map(|key| key.key_id).collect::<Vec<_>>()
@@ -215,17 +232,18 @@ pub(crate) async fn a_batch_that_was_verified_before_a_change_is_refused(place: 
     let again = stores[0].append(replay, signer(), at(9)).await.unwrap();
     assert_eq!(crate::events::receipts(&again), crate::events::receipts(&report));
 
-    for change in [revoke(), revoke()] {
-        let before = epoch(&stores[0]);
-        let stale = epoch(&stores[1]);
-        let changed = stores[0].change_agent_key(name, change, at(5)).await.unwrap();
-        let refused = append_as_of(&stores[1], stream, stale).await;
-        match changed {
-            ChangedKey::Changed(_) => assert!(matches!(refused, Err(StoreError::KeysChanged { .. })), "{refused:?}"),
-            _ => assert_eq!((refused.is_ok() || stale < before, epoch(&stores[0])), (true, before)),
-        }
-    }
-    assert!(whole(&stores[0], stream).await.len() >= 6);
+    // The same by a revocation in the other process, whether its news have arrived or not.
+    let stale = epoch(&stores[1]);
+    let revoked = stores[0].change_agent_key(name, revoke(), at(5)).await.unwrap();
+    assert!(matches!(revoked, ChangedKey::Changed(_)), "{revoked:?}");
+    let refused = append_as_of(&stores[1], stream, stale).await.unwrap_err();
+    assert!(matches!(refused, StoreError::KeysChanged { .. }), "{refused}");
+    // One that changes nothing disturbs nobody.
+    let current = epoch(&stores[0]);
+    let again = stores[0].change_agent_key(name, revoke(), at(6)).await.unwrap();
+    assert!(matches!(again, ChangedKey::Revoked(_)), "{again:?}");
+    append_as_of(&stores[1], stream, current).await.unwrap();
+    assert_eq!(whole(&stores[0], stream).await.len(), 8);
 }
 
 pub(crate) async fn a_registration_disturbs_nobody(place: Arc<Place>) {
@@ -243,7 +261,8 @@ pub(crate) async fn api_keys_are_listed_and_revoked(place: Arc<Place>) {
     let first = api_key();
     let other_agent =
         ApiKeyRecord { key_hash: Hash::new([5; 32]), agent_id: None, created_at: at(1), ..first.clone() };
-    let elsewhere = ApiKeyRecord { key_hash: Hash::new([6; 32]), tenant_id: TenantId::random(), ..first.clone() };
+    let elsewhere =
+        ApiKeyRecord { key_hash: Hash::new([6; 32]), tenant_id: TenantId::random(), ..first.clone() };
     for key in [&other_agent, &first, &elsewhere] {
         store.put_api_key(key.clone()).await.unwrap();
     }
@@ -252,8 +271,9 @@ pub(crate) async fn api_keys_are_listed_and_revoked(place: Arc<Place>) {
     let filter = ApiKeyFilter { tenant_id: first.tenant_id, agent_id: None, hashes: None, limit: 9 };
     let list = async |filter| store.api_keys(filter).await.unwrap();
     assert_eq!(list(filter).await, [first.clone(), other_agent.clone()]);
-    assert_eq!(list(ApiKeyFilter { limit: 1, ..filter }).await, [first.clone()]);
-    assert_eq!(list(ApiKeyFilter { agent_id: first.agent_id, ..filter }).await, [first.clone()]);
+    assert_eq!(list(ApiKeyFilter { limit: 1, ..filter }).await, std::slice::from_ref(&first));
+    let of_agent = ApiKeyFilter { agent_id: first.agent_id, ..filter };
+    assert_eq!(list(of_agent).await, std::slice::from_ref(&first));
     let prefixed = |digits: &str| ApiKeyFilter { hashes: HashPrefix::parse(digits), ..filter };
     assert_eq!(list(prefixed("0505050505050505")).await, [other_agent]);
     assert!(list(prefixed("0505050505050506")).await.is_empty());

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CursorRecord, LineStore, Permission, RegisterKey,
+    AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CursorRecord, LineStore, Permission,
+    RegisterKey,
 };
 use bowline_types::{AgentId, StoreId, StreamId, TenantId};
 use bowline_ves::Hash;

@@ -13,7 +13,7 @@ use bowline_types::{AgentId, BatchId, EventId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
 use uuid::Uuid;
 
-use crate::events::{fresh, append, at, grow, new_events, new_stream, receipts, signer, whole, words};
+use crate::events::{append, at, fresh, grow, new_events, new_stream, receipts, signer, whole, words};
 use crate::support::{Place, soon};
 
 pub(crate) async fn everything_is_there_after_reopening(place: Arc<Place>) {

@@ -9,7 +9,7 @@ use bowline_types::StreamId;
 use sqlx::{Connection, PgConnection};
 use tracing::instrument::WithSubscriber;
 
-use crate::events::{fresh, append, at, draft, grow, new_events, new_stream, signed, signer, whole, words};
+use crate::events::{append, at, draft, fresh, grow, new_events, new_stream, signed, signer, whole, words};
 use crate::support::{Engine, Log, Place, run, soon, until};
 
 async fn open(config: PostgresConfig) -> Arc<dyn LineStore> {
