@@ -106,7 +106,7 @@ impl Drop for RingKey {
 
 /// The cache of agent keys; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     store: Arc<dyn LineStore>,
     keys: Arc<Mutex<std::collections::HashMap<KeyName, Arc<RingKey>>>>,
     prepared_count: Arc<AtomicU32>,
@@ -144,28 +144,23 @@ impl KeyRing {
         Ok(Some(key))
     }
 
-    /// Forgets a key, so that the next look-up asks the store.
-    pub fn forget(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) {
-        let mut keys = self.lock();
-        keys.remove(&(tenant_id, agent_id, key_id));
-        gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(keys.len() as f64);
-    }
-
     /// The epoch of the keys as far as this process has heard of it: no key that is found from now on is older.
     pub(crate) fn epoch(&self) -> u64 {
         self.store.changes().epoch(ChangeKind::AgentKeys)
     }
 
     fn cached(&self, name: KeyName) -> Option<Arc<RingKey>> {
-        let key = self.lock().get(&name).cloned()?;
-        (key.loaded_at.elapsed() < self.ttl && key.epoch >= self.epoch()).then_some(key)
+        self.lock().get(&name).filter(|key| self.is_fresh(key)).cloned()
+    }
+
+    fn is_fresh(&self, key: &RingKey) -> bool {
+        key.loaded_at.elapsed() < self.ttl && key.epoch >= self.epoch()
     }
 
     fn remember(&self, name: KeyName, key: &Arc<RingKey>) {
         let mut keys = self.lock();
         if keys.len() >= self.entries_max {
-            let ttl = self.ttl;
-            keys.retain(|_, key| key.loaded_at.elapsed() < ttl);
+            keys.retain(|_, key| self.is_fresh(key));
             // All are fresh: any one gives way. A wrong choice costs one look-up.
             if keys.len() >= self.entries_max
                 && let Some(victim) = keys.keys().next().copied()

@@ -56,11 +56,6 @@ impl Verifier {
         Self { keys, clock, grace }
     }
 
-    /// The keys that it verifies against.
-    pub fn keys(&self) -> &KeyRing {
-        &self.keys
-    }
-
     /// How long after a key's last moment an event may arrive that was made before it.
     pub fn grace(&self) -> Duration {
         self.grace

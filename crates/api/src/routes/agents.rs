@@ -72,7 +72,6 @@ pub(super) async fn register_key(
         RegisterKey::Revoked => return Err(revoked_bytes(agent_id, key_id)),
     };
     counter!(AGENT_KEYS).increment(1);
-    api.line.verifier.keys().forget(tenant_id, agent_id, key_id);
     Ok(Json(json!({
         "success": true,
         "tenantId": tenant_id,

@@ -5,7 +5,9 @@
 use std::sync::atomic::Ordering;
 
 use bowline_line::Judged;
-use bowline_store::{AgentKeyRecord, AgentKeyStatus, LineStore, RegisterKey, StoreError};
+use bowline_store::{
+    AgentKeyRecord, AgentKeyStatus, KeyChange, KeyStore, LineStore, RegisterKey, StoreError,
+};
 use bowline_types::{AgentId, StreamId};
 use bowline_ves::{Envelope, Hash, Payload, SecretKey, Signature, sign_envelope};
 
@@ -183,12 +185,15 @@ async fn a_key_is_found_as_soon_as_it_is_registered() {
 }
 
 #[tokio::test]
-async fn a_cached_key_is_read_again_after_its_time_or_when_it_is_forgotten() {
+async fn a_cached_key_is_read_again_after_its_time_or_a_change_of_any_key() {
     let (line, stream) = start(|config| config.agent_key_ttl_secs = 3_600).await;
     assert_eq!(verdict(&line, envelope(stream)).await, "ok");
     line.store.revoked.store(true, Ordering::SeqCst);
     assert_eq!(verdict(&line, envelope(stream)).await, "ok");
-    line.handle.verifier.keys().forget(stream.tenant_id, agent(), 1);
+    let other = AgentKeyRecord { public_key: [2; 32], ..record(stream, 2) };
+    register(&line, other.clone()).await;
+    assert_eq!(verdict(&line, envelope(stream)).await, "ok");
+    line.store.change_agent_key(other.name(), KeyChange::Revoke { reason: None }, at(0)).await.unwrap();
     let revoked = format!("agent_key_invalid: key 1 of agent {} is revoked", agent());
     assert_eq!(verdict(&line, envelope(stream)).await, revoked);
     assert_eq!(line.store.key_look_ups.load(Ordering::SeqCst), 2);

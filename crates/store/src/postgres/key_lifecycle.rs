@@ -250,17 +250,17 @@ async fn write(connection: &mut PgConnection, keys: &[AgentKeyRecord]) -> sqlx::
     changes::bump(connection, ChangeKind::AgentKeys).await
 }
 
-/// Waits until every transaction that writes and that had begun when this was called has ended; says whether
-/// they have. An append has its transaction id since it locked its counters, so one that has none yet reads
-/// the epoch after the change.
+/// Waits until every transaction that had its id when this was called has ended; says whether they have. An
+/// append has its id since it locked its counters, so one that has none yet reads the epoch after the change.
 async fn settle(pool: &PgPool) -> sqlx::Result<bool> {
-    let began: String =
-        sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetch_one(pool).await?;
+    // An id of one's own: all that were given before are lower. A snapshot's upper bound would not do, since it
+    // only counts the transactions that have ended.
+    let barrier: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(pool).await?;
     let deadline = Instant::now() + SETTLE_MAX;
     loop {
         let ended: bool =
             sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8")
-                .bind(&began)
+                .bind(&barrier)
                 .fetch_one(pool)
                 .await?;
         if ended || Instant::now() >= deadline {
