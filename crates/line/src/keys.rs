@@ -40,15 +40,16 @@ pub(crate) struct RingKey {
 }
 
 impl RingKey {
-    /// Why the key must not be used at that moment for an event of that making; none if it may.
+    /// Why the key must not be used at that moment for an event that was made when `created_at` says; none if
+    /// it may.
     ///
     /// An event that was made while the key was valid may arrive up to `grace` later. A revoked key has no
     /// grace: whoever stole it writes any time of making into an event.
     pub(crate) fn objection(
         &self,
         now: Timestamp,
-        created_at: Option<Timestamp>,
         grace: Duration,
+        created_at: impl FnOnce() -> Option<Timestamp>,
     ) -> Option<String> {
         let AgentKeyRecord { agent_id: agent, key_id: id, valid_from, valid_to, .. } = &self.record;
         match self.record.status {
@@ -65,7 +66,7 @@ impl RingKey {
             return Some(format!("key {id} of agent {agent} is not valid any more since {to}"));
         }
         let made_in_time =
-            created_at.is_some_and(|made| made <= to && valid_from.is_none_or(|from| made >= from));
+            created_at().is_some_and(|made| made <= to && valid_from.is_none_or(|from| made >= from));
         (!made_in_time).then(|| {
             format!("key {id} of agent {agent} is not valid any more since {to}, and created_at is not before that")
         })

@@ -108,8 +108,8 @@ fn judge(envelope: Envelope, keys: &Keys) -> Judged {
     let key = match keys.found.get(&name) {
         Some(Some(key)) => {
             // An event whose time can't be read is refused for that, before its key is looked at.
-            let made = envelope.created_at_timestamp().ok();
-            key.objection(keys.now, made, keys.grace).map_or(Ok(key.as_ref()), Err)
+            let made = || envelope.created_at_timestamp().ok();
+            key.objection(keys.now, keys.grace, made).map_or(Ok(key.as_ref()), Err)
         }
         Some(None) | None => Err(format!("key {} of agent {} is not registered", name.2, name.1)),
     };

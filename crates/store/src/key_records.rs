@@ -119,6 +119,9 @@ pub enum RotatedKey {
     Conflict(u32),
     /// These very bytes were revoked under that id.
     Revoked(u32),
+    /// The key is there, and it has run out or the agent has a newer one: going back to it would leave the
+    /// agent without a key one day.
+    Outdated(u32),
     /// The agent has no key of the id that was to retire.
     UnknownOld(u32),
 }
@@ -226,6 +229,9 @@ pub(crate) fn rotated(keys: &[AgentKeyRecord], rotation: &KeyRotation) -> (bool,
         Some(known) if known.public_key != rotation.public_key => {
             return (false, RotatedKey::Conflict(known.key_id));
         }
+        Some(known) if is_outdated(known, keys, rotation.now) => {
+            return (false, RotatedKey::Outdated(known.key_id));
+        }
         Some(known) => known.clone(),
         None => {
             let highest = keys.iter().map(|key| key.key_id).max().unwrap_or(0);
@@ -237,6 +243,16 @@ pub(crate) fn rotated(keys: &[AgentKeyRecord], rotation: &KeyRotation) -> (bool,
     };
     let retired = keys.iter().filter(|old| old.key_id != key.key_id).filter_map(|old| retired(old, rotation));
     (known.is_none(), RotatedKey::Rotated { retired: retired.collect(), key })
+}
+
+/// Whether a key is no longer the one that a rotation may lead to.
+fn is_outdated(key: &AgentKeyRecord, keys: &[AgentKeyRecord], now: Timestamp) -> bool {
+    let is_newer = |other: &AgentKeyRecord| {
+        other.created_at > key.created_at
+            && other.status_at(now) == AgentKeyStatus::Active
+            && other.valid_from.is_none_or(|from| from <= now)
+    };
+    key.status_at(now) != AgentKeyStatus::Active || keys.iter().any(is_newer)
 }
 
 fn new_key(rotation: &KeyRotation, key_id: u32) -> AgentKeyRecord {
@@ -338,6 +354,15 @@ mod tests {
         assert!(!again.0 && ends(&again).is_empty(), "{again:?}");
         let named = rotated(&keys, &KeyRotation { key_id: Some(2), ..later.clone() });
         assert_eq!(named, again);
+        // A newer key is in use: the first rotation, come back late, must not retire it.
+        let newer = AgentKeyRecord { created_at: at(15), ..key(3) };
+        let late = [&keys[..], &[newer]].concat();
+        assert_eq!(rotated(&late, &later), (false, RotatedKey::Outdated(2)));
+        let planned = [&keys[..], &[AgentKeyRecord { valid_from: Some(at(99)), ..late[2].clone() }]].concat();
+        assert_eq!(rotated(&planned, &later), again);
+        // Nor does it lead to a key that has run out.
+        let over = [AgentKeyRecord { valid_to: Some(at(19)), ..keys[1].clone() }];
+        assert_eq!(rotated(&over, &later), (false, RotatedKey::Outdated(2)));
         let taken = rotated(&keys, &KeyRotation { key_id: Some(1), ..later });
         assert_eq!(taken, (false, RotatedKey::Conflict(1)));
     }

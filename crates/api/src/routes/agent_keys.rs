@@ -150,6 +150,12 @@ pub(super) async fn rotate_key(
         RotatedKey::Rotated { key, retired } => (key, retired),
         RotatedKey::Conflict(id) => return Err(conflict(agent_id, id)),
         RotatedKey::Revoked(id) => return Err(revoked_bytes(agent_id, id)),
+        RotatedKey::Outdated(id) => {
+            let message = format!(
+                "key {id} of agent {agent_id} has run out or is followed by a newer one; a rotation leads to a new key"
+            );
+            return Err(ApiError::new(Code::AlreadyExists, message).for_agents());
+        }
         RotatedKey::UnknownOld(id) => return Err(missing(agent_id, id).for_agents()),
     };
     counter!(AGENT_KEYS).increment(1);

@@ -127,6 +127,9 @@ pub(crate) async fn a_client_goes_on_sending_through_a_rotation(site: Arc<Site>)
     let other = json!({"tenantId": author.stream.tenant_id, "agentId": author.agent_id, "newKeyId": 2,
         "publicKey": author.key.public()});
     refused(&api.post(ROTATE, other.to_string()).await, 409, "ALREADY_EXISTS");
+    let back = json!({"tenantId": author.stream.tenant_id, "agentId": author.agent_id,
+        "publicKey": author.key.public()});
+    refused(&api.post(ROTATE, back.to_string()).await, 409, "ALREADY_EXISTS");
     for (field, value) in [("overlapSecs", json!(1_000_000_000)), ("validTo", json!("2020-01-01T00:00:00Z"))]
     {
         let mut wrong = request.clone();

@@ -85,6 +85,8 @@ pub(crate) async fn a_rotation_registers_the_next_key_and_lets_the_old_one_run_o
         store.rotate_agent_key(KeyRotation { old_key_id: Some(5), ..rotation(name, 9) }).await.unwrap();
     assert_eq!(refused, RotatedKey::UnknownOld(5));
 
+    let back = store.rotate_agent_key(KeyRotation { key_id: Some(1), ..rotation(name, 1) }).await.unwrap();
+    assert_eq!(back, RotatedKey::Outdated(1));
     let retire = Retire::Revoke { reason: None };
     let (third, retired) =
         rotate(&store, KeyRotation { key_id: Some(30), retire, ..rotation(name, 9) }).await;
