@@ -148,7 +148,7 @@ fn remedy(status: u16, code: &str) -> &'static str {
         }
         "STORAGE_FULL" => "make room on the server's disk; nothing was written",
         "ALREADY_EXISTS" => {
-            "it exists with another content: choose another id, or look with `bowline keys list`"
+            "look at what there is with `bowline keys list`: choose another id, or take a new key with `bowline keys rotate`"
         }
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_SIGNATURE" => {
