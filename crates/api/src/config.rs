@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::auth::Networks;
+
 /// Settings of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,14 @@ pub struct Config {
     pub port: u16,
     /// Who may do what.
     pub auth: AuthConfig,
+    /// The addresses and networks that administrators may come from; anywhere if empty.
+    pub admin_ip_allowlist: Networks,
+    /// Whether `X-Forwarded-For` is believed from the proxies named in `trust_proxy_allowlist`.
+    pub trust_proxy_headers: bool,
+    /// The addresses and networks of those proxies.
+    pub trust_proxy_allowlist: Networks,
+    /// Whether an agent key is registered only with a signature by that key.
+    pub require_proof_of_possession: bool,
     /// Seconds between two heartbeats on a silent event stream.
     pub heartbeat_secs: u64,
     /// Seconds that a client may take to send a request's head.
@@ -29,6 +39,10 @@ impl Default for Config {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             auth: AuthConfig::default(),
+            admin_ip_allowlist: Networks::default(),
+            trust_proxy_headers: false,
+            trust_proxy_allowlist: Networks::default(),
+            require_proof_of_possession: false,
             heartbeat_secs: 15,
             header_secs_max: 10,
         }
@@ -101,6 +115,13 @@ impl Config {
         }
         if self.auth.jwt_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 32) {
             problems.push("api.auth.jwt_secret (JWT_SECRET) has fewer than 32 bytes".to_owned());
+        }
+        if self.trust_proxy_headers && self.trust_proxy_allowlist.is_empty() {
+            problems.push(
+                "api.trust_proxy_headers (TRUST_PROXY_HEADERS) is true and api.trust_proxy_allowlist \
+                 (TRUST_PROXY_ALLOWLIST) is empty: name the proxies whose headers are to be believed"
+                    .to_owned(),
+            );
         }
         problems
     }

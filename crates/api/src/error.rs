@@ -44,6 +44,10 @@ impl ApiError {
             .with_details(json!({ "field": field }))
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
@@ -113,12 +117,17 @@ impl From<StoreError> for ApiError {
             StoreError::OutcomeUnknown(_) => {
                 "the database broke off during the commit; send the same events again to learn the outcome"
             }
+            StoreError::KeysChanged { .. } => {
+                "agent keys kept changing while the events were on their way; nothing was done, try again"
+            }
             StoreError::Full(_) => "the database has no room left; nothing was done",
             StoreError::NewerSchema { .. } | StoreError::NeedsMigration { .. } | StoreError::Internal(_) => {
                 "the database failed; the server's log says why"
             }
         };
-        tracing::warn!(component = "api", %error, code = code.as_str(), "Request failed in the store");
+        if !matches!(error, StoreError::KeysChanged { .. }) {
+            tracing::warn!(component = "api", %error, code = code.as_str(), "Request failed in the store");
+        }
         Self::new(code, message)
     }
 }
@@ -151,12 +160,5 @@ impl From<ProveError> for ApiError {
             ProveError::Store(error) => error.into(),
             _ => Self::new(error.code(), error.to_string()),
         }
-    }
-}
-
-#[cfg(test)]
-impl ApiError {
-    pub(crate) fn code(&self) -> Code {
-        self.code
     }
 }

@@ -14,7 +14,7 @@ mod routes;
 mod server;
 mod state;
 
-pub use auth::{ApiKeySecret, TokenClaims, sign_token};
+pub use auth::{ApiKeySecret, Networks, TokenClaims, sign_token};
 pub use config::{AuthConfig, AuthMode, Config};
 pub use openapi::openapi_json;
 pub use server::{Error, Service};

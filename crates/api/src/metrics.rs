@@ -14,6 +14,7 @@ pub(crate) const SLOW_READERS: &str = "bowline_slow_readers_total";
 pub(crate) const PANICS: &str = "bowline_http_panics_total";
 pub(crate) const UPTIME: &str = "sequencer_uptime_seconds";
 pub(crate) const AGENT_KEYS: &str = "sequencer_agent_registration_total";
+pub(crate) const AGENT_KEYS_REVOKED: &str = "bowline_agent_keys_revoked_total";
 
 /// Names, describes and zeroes every metric of this crate.
 pub(crate) fn declare() {
@@ -28,7 +29,8 @@ pub(crate) fn declare() {
     describe_counter!(PANICS, Unit::Count, "Requests that ended in a defect of ours");
     describe_gauge!(UPTIME, Unit::Seconds, "Seconds since the node started");
     describe_counter!(AGENT_KEYS, Unit::Count, "Agent keys registered");
-    for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS] {
+    describe_counter!(AGENT_KEYS_REVOKED, Unit::Count, "Agent keys revoked");
+    for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS, AGENT_KEYS_REVOKED] {
         counter!(name).absolute(0);
     }
     for name in [CONNECTIONS, STREAMS, UPTIME] {

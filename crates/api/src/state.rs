@@ -1,16 +1,20 @@
-//! What the routes share.
+//! What the routes share: the line, the settings, and who may ask.
+//!
+//! Nothing of it changes while the gateway runs, but for what its parts guard themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
+use crate::error::ApiError;
 
 /// Whether the node is on its way out; shared with whoever stops it.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
+    pub(crate) origins: Origins,
     pub(crate) streams: Arc<Semaphore>,
     /// Given when the server stops: event streams end then, since nothing else would end them.
     pub(crate) stopping: Shutdown,
@@ -64,6 +69,7 @@ impl Api {
         let Dependencies { line, limits, metrics, drain } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
+        let origins = Origins::new(&config);
         let streams = Arc::new(Semaphore::new(limits.stream_connections_max));
         let started = Instant::now();
         Self(Arc::new(Shared {
@@ -73,10 +79,22 @@ impl Api {
             drain,
             config,
             authenticator,
+            origins,
             streams,
             stopping,
             started,
         }))
+    }
+
+    /// Who asks, and whether they may administrate from there.
+    pub(crate) async fn principal(
+        &self,
+        extensions: &Extensions,
+        headers: &HeaderMap,
+    ) -> Result<Principal, ApiError> {
+        let mut principal = self.authenticator.authenticate(headers).await?;
+        principal.admin_denied = self.origins.denies_admin(extensions, headers);
+        Ok(principal)
     }
 }
 

@@ -135,6 +135,57 @@ pub(crate) struct AgentKey {
     pub(crate) status: String,
     pub(crate) valid_from: Option<String>,
     pub(crate) valid_to: Option<String>,
+    #[serde(default)]
+    pub(crate) grace_until: Option<String>,
+    #[serde(default)]
+    pub(crate) revoked_at: Option<String>,
+    #[serde(default)]
+    pub(crate) revoked_reason: Option<String>,
+}
+
+/// What became of a rotation.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rotated {
+    pub(crate) key_id: u32,
+    pub(crate) key: AgentKey,
+    pub(crate) retired: Vec<AgentKey>,
+}
+
+/// What a change says of itself.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Message {
+    pub(crate) message: String,
+}
+
+/// An API key that was just made.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MadeApiKey {
+    pub(crate) api_key: String,
+    pub(crate) key_hash_prefix: String,
+    pub(crate) permissions: String,
+    #[serde(default)]
+    pub(crate) expires_at: Option<String>,
+}
+
+/// API keys of a tenant.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ApiKeys {
+    pub(crate) api_keys: Vec<ApiKey>,
+}
+
+/// One of them, without its secret.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ApiKey {
+    pub(crate) key_prefix: String,
+    pub(crate) agent_id: Option<String>,
+    pub(crate) permissions: Vec<String>,
+    pub(crate) store_ids: Vec<String>,
+    pub(crate) status: String,
+    pub(crate) created_at: String,
+    pub(crate) expires_at: Option<String>,
+    pub(crate) revoked_at: Option<String>,
 }
 
 /// The sequencer's published keys.

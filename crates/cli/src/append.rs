@@ -144,7 +144,7 @@ fn stream(context: &Context, args: StreamArgs) -> Result<StreamId, Failure> {
 /// Makes sure that the server knows the key. A credential that may write and not register is fine if someone
 /// else has registered it; if not, the events will be rejected with that reason.
 async fn register(client: &Client, stream: StreamId, agent: &Agent) -> Result<(), Failure> {
-    let call = registration(stream.tenant_id, agent.agent_id, agent.key_id, agent.key.public())?;
+    let call = registration(stream.tenant_id, agent.agent_id, agent.key_id, &agent.key)?;
     let mut attempts = 1;
     loop {
         match client.text(&call).await {

@@ -42,6 +42,16 @@ impl Call {
         Self::of(Method::GET, segments, None)
     }
 
+    /// `DELETE` of the path that these segments make.
+    pub(crate) fn delete(segments: &[&str]) -> Self {
+        Self::of(Method::DELETE, segments, None)
+    }
+
+    /// `PATCH` with `body` as JSON.
+    pub(crate) fn patch<T: Serialize>(segments: &[&str], body: &T) -> Result<Self, Failure> {
+        Ok(Self { method: Method::PATCH, ..Self::post(segments, body)? })
+    }
+
     /// `POST` of a body that is JSON already.
     pub(crate) fn post_bytes(segments: &[&str], body: Bytes) -> Self {
         Self::of(Method::POST, segments, Some(body))

@@ -2,7 +2,8 @@
 //! and agents' secret keys in `agents/NAME.json`.
 //!
 //! A file is written whole and once: two processes that start together end up with the same content. It
-//! refuses to change a file that is there, and to let others than the owner read a secret.
+//! refuses to change a file that is there, but for an agent's when its key rotates, and to let others than the
+//! owner read a secret.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -19,6 +20,8 @@ use crate::output;
 
 /// Bytes that a file of ours may have.
 const FILE_BYTES_MAX: u64 = 64 << 10;
+/// What the file of a key that is to follow ends with.
+const NEXT_KEY: &str = "next";
 /// Characters of an agent's name: it becomes a file name.
 const AGENT_NAME_CHARS_MAX: usize = 64;
 
@@ -84,6 +87,36 @@ impl Agent {
         Ok((Self { agent_id: file.agent_id, key_id: file.key_id, key }, made))
     }
 
+    /// The agent of a file, if there is one.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, Failure> {
+        let Some(file) = load::<AgentFile>(path)? else { return Ok(None) };
+        let key = SecretKey::parse_hex(&file.seed)
+            .map_err(|error| Failure::usage(format!("{}: seed: {error}", path.display())))?;
+        Ok(Some(Self { agent_id: file.agent_id, key_id: file.key_id, key }))
+    }
+
+    /// The key that follows in a rotation. It is on the disk before the server hears of it, and an interrupted
+    /// rotation finds it again.
+    pub(crate) fn next_key(path: &Path, agent: &Self) -> Result<SecretKey, Failure> {
+        let (next, _) = Self::load_or_create(&path.with_extension(NEXT_KEY))?;
+        if next.key.public() == agent.key.public() {
+            // The last rotation ended between its two steps on this disk: that key is in use already.
+            remove(&path.with_extension(NEXT_KEY))?;
+            return Self::load_or_create(&path.with_extension(NEXT_KEY)).map(|(fresh, _)| fresh.key);
+        }
+        Ok(next.key)
+    }
+
+    /// Puts this agent into its file, in one step, and forgets the key that was to follow.
+    pub(crate) fn replace(&self, path: &Path) -> Result<(), Failure> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let content =
+            AgentFile { agent_id: self.agent_id, key_id: self.key_id, seed: hex::encode(self.key.seed()) };
+        let file = written(folder, path, &content)?;
+        file.persist(path).map_err(|error| refused("write", path, &error.error))?;
+        remove(&path.with_extension(NEXT_KEY))
+    }
+
     /// Where the agent of that name is kept.
     pub(crate) fn path(data: &Path, name: &str) -> PathBuf {
         data.join("agents").join(format!("{name}.json"))
@@ -137,6 +170,19 @@ fn load_or_create<T: DeserializeOwned + Serialize>(
 fn create<T: Serialize>(path: &Path, content: &T) -> Result<bool, Failure> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder).map_err(|error| refused("make", folder, &error))?;
+    match written(folder, path, content)?.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(refused("write", path, &error.error)),
+    }
+}
+
+/// The content in a new file beside its place, on the disk.
+fn written<T: Serialize>(
+    folder: &Path,
+    path: &Path,
+    content: &T,
+) -> Result<tempfile::NamedTempFile, Failure> {
     let mut text = serde_json::to_vec_pretty(content).map_err(|error| Failure::usage(error.to_string()))?;
     text.push(b'\n');
     let mut file =
@@ -144,10 +190,13 @@ fn create<T: Serialize>(path: &Path, content: &T) -> Result<bool, Failure> {
     file.write_all(&text)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|error| refused("write", path, &error))?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(refused("write", path, &error.error)),
+    Ok(file)
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(refused("remove", path, &error)),
+        _ => Ok(()),
     }
 }
 
@@ -206,6 +255,21 @@ mod tests {
         Agent::load_or_create(&path).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_rotation_that_was_interrupted_goes_on_with_its_key() {
+        let data = tempfile::tempdir().unwrap();
+        let path = Agent::path(data.path(), "till.north");
+        let (agent, _) = Agent::load_or_create(&path).unwrap();
+        let next = Agent::next_key(&path, &agent).unwrap();
+        assert_eq!(Agent::next_key(&path, &agent).unwrap().public(), next.public());
+        assert_ne!(next.public(), agent.key.public());
+        let rotated = Agent { key_id: 2, key: next.clone(), ..agent };
+        rotated.replace(&path).unwrap();
+        let found = Agent::load(&path).unwrap().unwrap();
+        assert_eq!((found.agent_id, found.key_id, found.key.public()), (rotated.agent_id, 2, next.public()));
+        assert_ne!(Agent::next_key(&path, &found).unwrap().public(), next.public());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each command has a file of its own name. Nothing is decided here beyond which of them runs.
 
 mod answers;
+mod api_keys;
 mod append;
 mod args;
 mod bench;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Verify(what) => verify::run(&context, what),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
+        Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),
         Command::Bench(what) => bench::run(&context, what),
         Command::Completions(options) => completions::run(&context, options),
     }

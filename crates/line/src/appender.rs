@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowline_runtime::{Clock, Shutdown};
-use bowline_store::{AppendOutcome, AppendReport, LineStore, StoreError};
+use bowline_store::{AppendOutcome, AppendReport, LineStore, StoreError, VerifiedBatch};
 use bowline_types::{Code, StreamId};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
 use metrics::{counter, gauge, histogram};
@@ -59,6 +59,7 @@ pub struct Appender {
 
 struct Request {
     events: Vec<VerifiedEvent>,
+    keys_epoch: u64,
     reply: oneshot::Sender<Result<AppendReport, StoreError>>,
     since: Instant,
     /// Gives the room back when the request is answered.
@@ -89,7 +90,8 @@ impl Appender {
     ///
     /// # Errors
     /// See [`AppendError`]. Unless the store says that the outcome is unknown, nothing was written.
-    pub async fn append(&self, events: Vec<VerifiedEvent>) -> Result<AppendReport, AppendError> {
+    pub async fn append(&self, batch: VerifiedBatch) -> Result<AppendReport, AppendError> {
+        let VerifiedBatch { events, keys_epoch } = batch;
         let count = events.len();
         let wanted = u32::try_from(count).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| {
@@ -97,7 +99,8 @@ impl Appender {
             AppendError::Overloaded { pending_max: self.pending_max, retry_after_secs: 1 }
         })?;
         let (reply, answer) = oneshot::channel();
-        let request = Request { events, reply, since: Instant::now(), _room: Room::take(permit, count) };
+        let room = Room::take(permit, count);
+        let request = Request { events, keys_epoch, reply, since: Instant::now(), _room: room };
         self.queue.send(request).map_err(|_| AppendError::Draining)?;
         Ok(answer.await.map_err(|_| AppendError::Draining)??)
     }
@@ -180,23 +183,33 @@ impl Sequencer {
         let shares: Vec<Share> = group.iter().map(|request| Share::of(&request.events)).collect();
         // If the store refuses a group, each request is tried alone, so that none fails for its neighbours.
         let spare = (group.len() > 1).then(|| group.iter().map(|r| r.events.clone()).collect::<Vec<_>>());
-        let batch: Vec<VerifiedEvent> =
-            group.iter_mut().flat_map(|r| std::mem::take(&mut r.events)).collect();
-        let result = self.store.append(batch, Arc::clone(&self.signer), self.clock.now()).await;
-        match (result, spare) {
+        let events = group.iter_mut().flat_map(|r| std::mem::take(&mut r.events)).collect();
+        // The group is as old as its oldest request.
+        let keys_epoch = group.iter().map(|request| request.keys_epoch).min().unwrap_or_default();
+        match (self.write(events, keys_epoch).await, spare) {
             (Ok(report), _) => answer_each(group, shares, report),
-            (Err(StoreError::Internal(problem)), Some(spare)) => {
-                tracing::error!(component = "line", %problem, requests = group.len(), "Group commit failed, trying each request alone");
+            (Err(error @ (StoreError::Internal(_) | StoreError::KeysChanged { .. })), Some(spare)) => {
+                if let StoreError::Internal(problem) = &error {
+                    tracing::error!(component = "line", %problem, requests = group.len(), "Group commit failed, trying each request alone");
+                }
                 for (request, events) in group.into_iter().zip(spare) {
-                    let alone = self.store.append(events, Arc::clone(&self.signer), self.clock.now()).await;
+                    let alone = self.write(events, request.keys_epoch).await;
                     answer(request, alone);
                 }
+            }
+            (Err(error @ StoreError::KeysChanged { .. }), None) => {
+                group.into_iter().for_each(|request| answer(request, Err(error.clone())));
             }
             (Err(error), _) => {
                 tracing::warn!(component = "line", %error, requests = group.len(), "Group commit failed");
                 group.into_iter().for_each(|request| answer(request, Err(error.clone())));
             }
         }
+    }
+
+    async fn write(&self, events: Vec<VerifiedEvent>, keys_epoch: u64) -> Result<AppendReport, StoreError> {
+        let batch = VerifiedBatch { events, keys_epoch };
+        self.store.append(batch, Arc::clone(&self.signer), self.clock.now()).await
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Config {
     pub poll_ms: u64,
     /// Seconds after which a cached agent key is read again.
     pub agent_key_ttl_secs: u64,
+    /// Seconds after an agent key's last moment in which events are still taken that were made before it. A
+    /// revoked key has no such time.
+    pub agent_key_grace_secs: u64,
     /// Agent keys kept in memory.
     pub agent_keys_cached_max: usize,
 }
@@ -26,6 +29,7 @@ impl Default for Config {
             commitments: CommitmentPolicy::default(),
             poll_ms: 1_000,
             agent_key_ttl_secs: 60,
+            agent_key_grace_secs: 300,
             agent_keys_cached_max: 4_096,
         }
     }

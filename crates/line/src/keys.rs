@@ -1,5 +1,8 @@
 //! The agents' keys, cached: a key is looked up by tenant, agent and key id, and judged at the current moment.
 //!
+//! A copy that is older than the last change that this process has heard of is read again. That may be late; so
+//! the epoch goes with the events to the store, which refuses them if keys have changed since.
+//!
 //! A key that signs often is kept prepared (its table costs about 30 KiB), the busiest few with a large table
 //! (640 KiB), the others bare. What is not
 //! found is not cached: an agent may send its events right after its key was registered.
@@ -8,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bowline_store::{AgentKeyRecord, AgentKeyStatus, LineStore, StoreError};
+use bowline_store::{AgentKeyRecord, AgentKeyStatus, ChangeKind, LineStore, StoreError};
 use bowline_types::{AgentId, TenantId, Timestamp};
 use bowline_ves::{AgentPublicKey, PreparedKey, Signature, Verification, VerifyKey};
 use metrics::{counter, gauge};
@@ -39,6 +42,8 @@ pub(crate) struct RingKey {
     wide: OnceLock<PreparedKey>,
     uses: AtomicU32,
     loaded_at: Instant,
+    /// The keys' epoch that this process knew of before the key was read.
+    epoch: u64,
     places: Arc<Places>,
 }
 
@@ -55,21 +60,36 @@ fn take_place(places: &AtomicU32, max: u32) -> bool {
 }
 
 impl RingKey {
-    /// Why the key must not be used at that moment; none if it may.
-    pub(crate) fn objection(&self, now: Timestamp) -> Option<String> {
-        let (agent, id) = (self.record.agent_id, self.record.key_id);
+    /// Why the key must not be used at that moment for an event that was made when `created_at` says; none if
+    /// it may.
+    ///
+    /// An event that was made while the key was valid may arrive up to `grace` later. A revoked key has no
+    /// grace: whoever stole it writes any time of making into an event.
+    pub(crate) fn objection(
+        &self,
+        now: Timestamp,
+        grace: Duration,
+        created_at: impl FnOnce() -> Option<Timestamp>,
+    ) -> Option<String> {
+        let AgentKeyRecord { agent_id: agent, key_id: id, valid_from, valid_to, .. } = &self.record;
         match self.record.status {
             AgentKeyStatus::Revoked => return Some(format!("key {id} of agent {agent} is revoked")),
             AgentKeyStatus::Expired => return Some(format!("key {id} of agent {agent} is expired")),
             AgentKeyStatus::Active => {}
         }
-        if self.record.valid_from.is_some_and(|from| now < from) {
-            return Some(format!("key {id} of agent {agent} is not valid yet"));
+        if let Some(from) = valid_from.filter(|from| now < *from) {
+            return Some(format!("key {id} of agent {agent} is not valid yet, but from {from}"));
         }
-        if self.record.valid_to.is_some_and(|to| now > to) {
-            return Some(format!("key {id} of agent {agent} is not valid any more"));
+        let to = valid_to.filter(|to| now > *to)?;
+        let grace_micros = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        if now.micros() > to.micros().saturating_add(grace_micros) {
+            return Some(format!("key {id} of agent {agent} is not valid any more since {to}"));
         }
-        None
+        let made_in_time =
+            created_at().is_some_and(|made| made <= to && valid_from.is_none_or(|from| made >= from));
+        (!made_in_time).then(|| {
+            format!("key {id} of agent {agent} is not valid any more since {to}, and created_at is not before that")
+        })
     }
 }
 
@@ -120,7 +140,7 @@ impl Drop for RingKey {
 
 /// The cache of agent keys; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     store: Arc<dyn LineStore>,
     keys: Arc<Mutex<std::collections::HashMap<KeyName, Arc<RingKey>>>>,
     places: Arc<Places>,
@@ -140,6 +160,7 @@ impl KeyRing {
             return Ok(Some(key));
         }
         counter!(CACHE_MISSES, "cache" => "agent_keys").increment(1);
+        let epoch = self.epoch();
         let Some(record) = self.store.agent_key(name.0, name.1, name.2).await? else { return Ok(None) };
         let public_key = AgentPublicKey::from_bytes(&record.public_key).map_err(|e| {
             StoreError::Internal(format!("the stored key {} of agent {}: {e}", name.2, name.1))
@@ -151,29 +172,30 @@ impl KeyRing {
             wide: OnceLock::new(),
             uses: AtomicU32::new(0),
             loaded_at: Instant::now(),
+            epoch,
             places: Arc::clone(&self.places),
         });
         self.remember(name, &key);
         Ok(Some(key))
     }
 
-    /// Forgets a key, so that the next look-up asks the store.
-    pub fn forget(&self, tenant_id: TenantId, agent_id: AgentId, key_id: u32) {
-        let mut keys = self.lock();
-        keys.remove(&(tenant_id, agent_id, key_id));
-        gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(keys.len() as f64);
+    /// The epoch of the keys as far as this process has heard of it: no key that is found from now on is older.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.store.changes().epoch(ChangeKind::AgentKeys)
     }
 
     fn cached(&self, name: KeyName) -> Option<Arc<RingKey>> {
-        let key = self.lock().get(&name).cloned()?;
-        (key.loaded_at.elapsed() < self.ttl).then_some(key)
+        self.lock().get(&name).filter(|key| self.is_fresh(key)).cloned()
+    }
+
+    fn is_fresh(&self, key: &RingKey) -> bool {
+        key.loaded_at.elapsed() < self.ttl && key.epoch >= self.epoch()
     }
 
     fn remember(&self, name: KeyName, key: &Arc<RingKey>) {
         let mut keys = self.lock();
         if keys.len() >= self.entries_max {
-            let ttl = self.ttl;
-            keys.retain(|_, key| key.loaded_at.elapsed() < ttl);
+            keys.retain(|_, key| self.is_fresh(key));
             // All are fresh: any one gives way. A wrong choice costs one look-up.
             if keys.len() >= self.entries_max
                 && let Some(victim) = keys.keys().next().copied()
@@ -205,6 +227,8 @@ mod tests {
             status: AgentKeyStatus::Active,
             valid_from: None,
             valid_to: None,
+            revoked_at: None,
+            revoked_reason: None,
             created_at: Timestamp::from_micros(0),
         };
         RingKey {
@@ -214,6 +238,7 @@ mod tests {
             wide: OnceLock::new(),
             uses: AtomicU32::new(0),
             loaded_at: Instant::now(),
+            epoch: 0,
             places: Arc::clone(places),
         }
     }

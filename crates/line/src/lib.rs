@@ -21,8 +21,7 @@ pub use commitments::{CommitError, CommitRange, Commitments, ProofAnswer, ProveE
 pub use config::{AutoCommit, CommitmentPolicy, Config};
 pub use error::Error;
 pub use follower::{FollowError, Follower, FollowerService};
-pub use keys::KeyRing;
 pub use metrics::count_rejection;
 pub use reader::{LineReader, TailReader};
 pub use service::{Dependencies, Handle, Service};
-pub use verifier::{Judged, Verifier};
+pub use verifier::{Judged, Verdicts, Verifier};

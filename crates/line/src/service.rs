@@ -1,4 +1,6 @@
 //! The line as a whole: built from a store, a key and a clock, run as two tasks, used through a handle.
+//!
+//! It only puts together; what each part does and refuses stands in its own file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +80,11 @@ impl Service {
             poll,
         };
         let handle = Handle {
-            verifier: Verifier::new(keys, Arc::clone(&clock)),
+            verifier: Verifier::new(
+                keys,
+                Arc::clone(&clock),
+                Duration::from_secs(config.agent_key_grace_secs),
+            ),
             appender,
             reader: LineReader::new(Arc::clone(&store), poll),
             commitments,

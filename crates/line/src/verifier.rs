@@ -4,11 +4,14 @@
 //! connections are never held for long.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bowline_runtime::Clock;
 use bowline_store::StoreError;
+use bowline_types::Timestamp;
 use bowline_ves::{Envelope, Rejection, VerifiedEvent, verify_all};
 use metrics::counter;
 use rayon::prelude::*;
@@ -26,30 +29,48 @@ const CHUNK_EVENTS_MAX: usize = 64;
 /// What verification said of one envelope.
 pub type Judged = Result<VerifiedEvent, Rejection>;
 
+/// What verification said of a batch.
+#[derive(Debug, Clone)]
+pub struct Verdicts {
+    /// One an envelope, in their order.
+    pub judged: Vec<Judged>,
+    /// The epoch of the agent keys that was relied on. It goes with the events to the append, which refuses
+    /// them if keys have changed since.
+    pub keys_epoch: u64,
+}
+
 /// Verifies envelopes against the registered keys; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     keys: KeyRing,
     clock: Arc<dyn Clock>,
+    grace: Duration,
 }
 
-type Keys = HashMap<KeyName, Result<Arc<RingKey>, String>>;
+/// The keys that a batch names, and the moment at which they are judged.
+struct Keys {
+    found: HashMap<KeyName, Option<Arc<RingKey>>>,
+    now: Timestamp,
+    grace: Duration,
+}
 
 impl Verifier {
-    pub(crate) fn new(keys: KeyRing, clock: Arc<dyn Clock>) -> Self {
-        Self { keys, clock }
+    /// `grace` is how long after a key's last moment an event may arrive that was made before it.
+    pub(crate) fn new(keys: KeyRing, clock: Arc<dyn Clock>, grace: Duration) -> Self {
+        Self { keys, clock, grace }
     }
 
-    /// The keys that it verifies against.
-    pub fn keys(&self) -> &KeyRing {
-        &self.keys
+    /// How long after a key's last moment an event may arrive that was made before it.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Judges each envelope, in order.
     ///
     /// # Errors
     /// A key could not be looked up; nothing is known about the envelopes then.
-    pub async fn verify(&self, envelopes: Vec<Envelope>) -> Result<Vec<Judged>, StoreError> {
+    pub async fn verify(&self, envelopes: Vec<Envelope>) -> Result<Verdicts, StoreError> {
+        let keys_epoch = self.keys.epoch();
         let keys = self.resolve(&envelopes).await?;
         let judged = if envelopes.len() <= INLINE_EVENTS_MAX {
             judge(envelopes, &keys)
@@ -67,24 +88,18 @@ impl Verifier {
         let verified = judged.iter().filter(|j| j.is_ok()).count();
         counter!(EVENTS_VERIFIED).increment(verified as u64);
         judged.iter().filter_map(|j| j.as_ref().err()).for_each(count_rejection);
-        Ok(judged)
+        Ok(Verdicts { judged, keys_epoch })
     }
 
     async fn resolve(&self, envelopes: &[Envelope]) -> Result<Keys, StoreError> {
-        let now = self.clock.now();
-        let mut keys = Keys::new();
+        let mut found = HashMap::new();
         for envelope in envelopes {
-            let name = key_name(envelope);
-            if keys.contains_key(&name) {
-                continue;
+            if let Entry::Vacant(entry) = found.entry(key_name(envelope)) {
+                let key = self.keys.find(*entry.key()).await?;
+                entry.insert(key);
             }
-            let key = match self.keys.find(name).await? {
-                Some(key) => key.objection(now).map_or(Ok(key), Err),
-                None => Err(format!("key {} of agent {} is not registered", name.2, name.1)),
-            };
-            keys.insert(name, key);
         }
-        Ok(keys)
+        Ok(Keys { found, now: self.clock.now(), grace: self.grace })
     }
 }
 
@@ -100,10 +115,16 @@ fn judge_on_all_cores(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
 }
 
 fn judge(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
-    let key = |envelope: &Envelope| match keys.get(&key_name(envelope)) {
-        Some(Ok(key)) => Ok(key.as_ref()),
-        Some(Err(objection)) => Err(objection.clone()),
-        None => Err("not looked up".to_owned()),
+    let key = |envelope: &Envelope| {
+        let name = key_name(envelope);
+        match keys.found.get(&name) {
+            Some(Some(key)) => {
+                // An event whose time can't be read is refused for that, before its key is looked at.
+                let made = || envelope.created_at_timestamp().ok();
+                key.objection(keys.now, keys.grace, made).map_or(Ok(key.as_ref()), Err)
+            }
+            Some(None) | None => Err(format!("key {} of agent {} is not registered", name.2, name.1)),
+        }
     };
     verify_all(envelopes, key).into_iter().map(|judged| judged.map_err(|r| r.rejection)).collect()
 }

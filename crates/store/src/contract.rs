@@ -1,19 +1,23 @@
 //! The contract that every store of the line keeps, with what it must and must not do.
 //!
-//! The conformance suite in `tests/it` runs each sentence on each implementation.
+//! The conformance suite in `tests/it` runs each sentence on each implementation. Parts of the contract that
+//! are large stand in files of their own.
+
+mod keys;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use bowline_ves::{Commitment, Hash, SequencerSigner};
 use uuid::Uuid;
 
+pub use self::keys::KeyStore;
 use crate::records::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
-    StreamHead,
+    StreamHead, VerifiedBatch,
 };
 use crate::{Changes, StoreError, Tail};
 
@@ -22,7 +26,7 @@ use crate::{Changes, StoreError, Tail};
 /// Several processes may share one PostgreSQL store; an SQLite store belongs to one process. Dropping the
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
-pub trait LineStore: Debug + Send + Sync + 'static {
+pub trait LineStore: KeyStore + Debug + Send + Sync + 'static {
     /// The engine's name, `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
 
@@ -35,10 +39,13 @@ pub trait LineStore: Debug + Send + Sync + 'static {
     /// - An event whose id the stream knows is replayed if signing hash and signature are equal, and
     ///   rejected as `duplicate_event_id` otherwise; also within one batch. Then `command_id` and
     ///   `base_version` are checked against the stream and the events before it in the batch.
+    /// - A batch of which an event would be written is refused with [`StoreError::KeysChanged`] if agent keys
+    ///   have changed since it was verified. The epoch MUST be read where no change of a key can be answered
+    ///   between the reading and the commit.
     /// - Round trips do not grow with the number of events.
     async fn append(
         &self,
-        batch: Vec<VerifiedEvent>,
+        batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError>;
@@ -92,7 +99,8 @@ pub trait LineStore: Debug + Send + Sync + 'static {
     /// The upper tree levels that were stored with a commitment.
     async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Registers an agent's key; a key id is bound to one key for ever.
+    /// Registers an agent's key; a key id is bound to one key for ever, and bytes that were revoked under any
+    /// of the agent's ids are never registered again.
     async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError>;
 
     /// One agent key.
@@ -102,14 +110,6 @@ pub trait LineStore: Debug + Send + Sync + 'static {
         agent_id: AgentId,
         key_id: u32,
     ) -> Result<Option<AgentKeyRecord>, StoreError>;
-
-    /// A tenant's agent keys, of one agent or of all, oldest first, `limit` at most.
-    async fn agent_keys(
-        &self,
-        tenant_id: TenantId,
-        agent_id: Option<AgentId>,
-        limit: usize,
-    ) -> Result<Vec<AgentKeyRecord>, StoreError>;
 
     /// Keeps an API key, or replaces the record of the same hash.
     async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError>;

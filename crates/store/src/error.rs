@@ -1,4 +1,4 @@
-//! Why a store could not do what it was asked, in the five ways that a caller must tell apart.
+//! Why a store could not do what it was asked, in the ways that a caller must tell apart.
 
 use bowline_types::Code;
 
@@ -15,6 +15,12 @@ pub enum StoreError {
     /// The disk or the database's quota is full; nothing was done.
     #[error("the store has no room left: {0}")]
     Full(String),
+    /// Agent keys have changed since the batch was verified: nothing was done, and it is to be verified anew.
+    #[error("agent keys have changed since the events were verified (epoch {epoch})")]
+    KeysChanged {
+        /// The epoch of the agent keys as the append found it.
+        epoch: u64,
+    },
     /// The database holds a schema that this binary does not know.
     #[error(
         "the database has schema version {found} and this binary knows {known}: run the newer binary that \
@@ -46,6 +52,7 @@ impl StoreError {
             Self::Unavailable(_) => Code::ServiceUnavailable,
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
             Self::Full(_) => Code::StorageFull,
+            Self::KeysChanged { .. } => Code::KeysChanged,
             Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => Code::DatabaseError,
         }
     }
@@ -53,7 +60,7 @@ impl StoreError {
     /// Whether the same call may succeed later without anyone changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) => true,
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) | Self::KeysChanged { .. } => true,
             Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => false,
         }
     }

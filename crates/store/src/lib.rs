@@ -8,6 +8,7 @@
 mod changes;
 mod contract;
 mod error;
+mod key_records;
 mod metrics;
 mod migrations;
 mod postgres;
@@ -17,14 +18,18 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::LineStore;
+pub use contract::{KeyStore, LineStore};
 pub use error::StoreError;
+pub use key_records::{
+    AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
+    RotatedKey,
+};
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
     CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
-    ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
+    ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
 pub use sqlite::{SqliteConfig, SqliteStore};
 pub use tail::Tail;

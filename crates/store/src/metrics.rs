@@ -24,7 +24,7 @@ pub(crate) fn declare() {
     for name in [DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX] {
         gauge!(name).set(0.0);
     }
-    for kind in ["unavailable", "outcome_unknown", "full", "internal"] {
+    for kind in ["unavailable", "outcome_unknown", "full", "keys_changed", "internal"] {
         counter!(ERRORS, "kind" => kind).absolute(0);
     }
     drop((histogram!(APPEND_SECONDS), histogram!(GROUP_EVENTS)));
@@ -44,6 +44,7 @@ pub(crate) fn count_error(error: crate::StoreError) -> crate::StoreError {
         crate::StoreError::Unavailable(_) => "unavailable",
         crate::StoreError::OutcomeUnknown(_) => "outcome_unknown",
         crate::StoreError::Full(_) => "full",
+        crate::StoreError::KeysChanged { .. } => "keys_changed",
         crate::StoreError::NewerSchema { .. }
         | crate::StoreError::NeedsMigration { .. }
         | crate::StoreError::Internal(_) => "internal",

@@ -5,10 +5,19 @@
 use std::collections::HashMap;
 
 use bowline_types::{AgentId, StoreId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Envelope, Hash, Receipt, Rejection};
+use bowline_ves::{Commitment, Envelope, Hash, Receipt, Rejection, VerifiedEvent};
 use uuid::Uuid;
 
 use crate::StoreError;
+
+/// Events to append, and what was known of the agents' keys when they were verified.
+#[derive(Debug, Clone)]
+pub struct VerifiedBatch {
+    /// In the order in which they are to be written.
+    pub events: Vec<VerifiedEvent>,
+    /// The epoch of the agent keys that the verification relied on: no older key was used.
+    pub keys_epoch: u64,
+}
 
 /// What became of one event of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +201,10 @@ pub struct AgentKeyRecord {
     pub valid_from: Option<Timestamp>,
     /// Last moment of validity, inclusive.
     pub valid_to: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Why it was revoked, if somebody said so.
+    pub revoked_reason: Option<String>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -205,6 +218,8 @@ pub enum RegisterKey {
     Unchanged,
     /// Another key has that id.
     Conflict,
+    /// These bytes were revoked, under this id or under another one of the agent's.
+    Revoked,
 }
 
 /// What a credential may do.
@@ -250,8 +265,12 @@ pub struct ApiKeyRecord {
     pub permissions: Vec<Permission>,
     /// The stores that it may touch; empty for all of the tenant's.
     pub store_ids: Vec<StoreId>,
-    /// Whether it may be used.
+    /// Whether it may be used; not once it was revoked.
     pub active: bool,
+    /// Its last moment, inclusive.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -74,6 +74,8 @@ codes! {
     NotCommitted = "NOT_COMMITTED", 4007, 404;
     /// It exists already, with another content.
     AlreadyExists = "ALREADY_EXISTS", 5004, 409;
+    /// The signature is not the one that the endpoint asks for.
+    InvalidSignature = "INVALID_SIGNATURE", 6001, 400;
     /// The bytes are not a usable public key.
     InvalidPublicKey = "INVALID_PUBLIC_KEY", 6003, 400;
     /// The range does not begin where the last commitment ended, or events are missing in it.
@@ -88,6 +90,8 @@ codes! {
     StorageFull = "STORAGE_FULL", 8004, 507;
     /// The connection to the store broke during the commit; a replay of the same events settles it.
     OutcomeUnknown = "OUTCOME_UNKNOWN", 8005, 500;
+    /// Agent keys kept changing while the events were on their way; nothing was done, try again.
+    KeysChanged = "KEYS_CHANGED", 8006, 503;
     /// A defect of ours.
     InternalError = "INTERNAL_ERROR", 8999, 500;
 }

@@ -40,8 +40,8 @@ pub use hash::{Hash, HexError, Signature};
 pub use keys::{AgentPublicKey, KeyError, SecretKey};
 pub use merkle::{Tree, padded_leaf_count, root, tree_depth};
 pub use preimage::{
-    attestation_hash, event_signing_hash, key_possession_challenge, leaf_hash, node_hash, pad_leaf,
-    payload_aad, payload_plain_hash, receipt_hash, state_root, stream_hash,
+    attestation_hash, event_signing_hash, key_possession_hash, leaf_hash, node_hash, pad_leaf, payload_aad,
+    payload_plain_hash, receipt_hash, state_root, stream_hash,
 };
 pub use prepared::{PreparedKey, Verification};
 pub use proof::{InclusionProof, PROOF_PATH_MAX, ProofError, proof_from_tile};

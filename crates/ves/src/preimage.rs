@@ -162,7 +162,7 @@ pub fn attestation_hash(
         .finish()
 }
 
-/// The message, not a hash, that whoever registers a key signs with that key to show that it is theirs.
-pub fn key_possession_challenge(public_key: &[u8]) -> Vec<u8> {
-    [b"VES_POP_V1".as_slice(), public_key].concat()
+/// What whoever registers a key signs with that key, to show that it is theirs.
+pub fn key_possession_hash(public_key: &[u8]) -> Hash {
+    Preimage::new("VES_POP_V1").bytes(public_key).finish()
 }

@@ -4,6 +4,7 @@
 //! before it touches a tenant or a store. Keys are compared as SHA-256 hashes in constant time.
 
 mod keys;
+mod origin;
 mod token;
 
 use std::collections::HashMap;
@@ -14,13 +15,15 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bowline_runtime::Clock;
-use bowline_store::{ApiKeyRecord, LineStore, Permission};
-use bowline_types::{AgentId, Code, Secret, StoreId, StreamId, TenantId};
+use bowline_store::{ApiKeyRecord, ChangeKind, LineStore, Permission};
+use bowline_types::{AgentId, Code, Secret, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::Hash;
 use metrics::{counter, gauge};
 use subtle::ConstantTimeEq;
 
 pub use self::keys::ApiKeySecret;
+pub use self::origin::Networks;
+pub(crate) use self::origin::Origins;
 pub use self::token::{TokenClaims, sign_token};
 use crate::config::{AuthConfig, AuthMode};
 use crate::error::ApiError;
@@ -36,6 +39,8 @@ pub(crate) struct Principal {
     pub(crate) permissions: Vec<Permission>,
     /// The stores it may touch; empty for all of the tenant's.
     pub(crate) store_ids: Vec<StoreId>,
+    /// Why it may not administrate from where it comes from, if it may not.
+    pub(crate) admin_denied: Option<String>,
 }
 
 impl Principal {
@@ -45,11 +50,17 @@ impl Principal {
             agent_id: None,
             permissions: Permission::ALL.to_vec(),
             store_ids: Vec::new(),
+            admin_denied: None,
         }
     }
 
-    /// Refuses unless the principal has the permission.
+    /// Refuses unless the principal has the permission, and for `admin` also comes from where it may.
     pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
+        if let (Permission::Admin, Some(why)) = (permission, &self.admin_denied)
+            && self.permissions.contains(&Permission::Admin)
+        {
+            return Err(ApiError::auth(Code::InsufficientPermissions, "ADMIN_IP_DENIED", why));
+        }
         if self.permissions.contains(&permission) || self.permissions.contains(&Permission::Admin) {
             return Ok(());
         }
@@ -98,8 +109,18 @@ impl FromRequestParts<Api> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        api.authenticator.authenticate(&parts.headers).await
+        api.principal(&parts.extensions, &parts.headers).await
     }
+}
+
+/// A principal that an API key was found to be.
+#[derive(Debug)]
+struct Cached {
+    since: Instant,
+    /// The keys' epoch that this process knew of before the key was read.
+    epoch: u64,
+    expires_at: Option<Timestamp>,
+    principal: Principal,
 }
 
 /// Turns credentials into principals.
@@ -110,7 +131,7 @@ pub(crate) struct Authenticator {
     tokens: Option<token::Verifier>,
     store: Arc<dyn LineStore>,
     clock: Arc<dyn Clock>,
-    cache: Mutex<HashMap<Hash, (Instant, Principal)>>,
+    cache: Mutex<HashMap<Hash, Cached>>,
     ttl: Duration,
     entries_max: usize,
 }
@@ -161,33 +182,42 @@ impl Authenticator {
             return Ok(principal);
         }
         counter!("cache_misses_total", "cache" => "api_keys").increment(1);
-        let record = self.store.api_key(hash).await?.filter(|record| record.active);
+        let (since, epoch) = (Instant::now(), self.epoch());
+        let now = self.clock.now();
+        let record = self.store.api_key(hash).await?.filter(|record| record.usable_at(now));
         let Some(record) = record else {
             return Err(ApiError::auth(
                 Code::InvalidApiKey,
                 "invalid_api_key",
-                "the API key is unknown or revoked",
+                "the API key is unknown, revoked or expired",
             ));
         };
-        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, .. } = record;
-        let principal = Principal { tenant_id, agent_id, permissions, store_ids };
-        self.remember(hash, principal.clone());
+        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, expires_at, .. } = record;
+        let principal = Principal { tenant_id, agent_id, permissions, store_ids, admin_denied: None };
+        self.remember(hash, Cached { since, epoch, expires_at, principal: principal.clone() });
         Ok(principal)
+    }
+
+    /// The epoch of the API keys as far as this process has heard of it: at most a second late.
+    fn epoch(&self) -> u64 {
+        self.store.changes().epoch(ChangeKind::ApiKeys)
+    }
+
+    fn is_fresh(&self, cached: &Cached) -> bool {
+        cached.since.elapsed() < self.ttl && cached.epoch >= self.epoch()
     }
 
     fn cached(&self, hash: Hash) -> Option<Principal> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache
-            .get(&hash)
-            .filter(|(since, _)| since.elapsed() < self.ttl)
-            .map(|(_, principal)| principal.clone())
+        let found = cache.get(&hash).filter(|cached| self.is_fresh(cached))?;
+        let expired = found.expires_at.is_some_and(|end| self.clock.now() > end);
+        (!expired).then(|| found.principal.clone())
     }
 
-    fn remember(&self, hash: Hash, principal: Principal) {
+    fn remember(&self, hash: Hash, entry: Cached) {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= self.entries_max {
-            let ttl = self.ttl;
-            cache.retain(|_, (since, _)| since.elapsed() < ttl);
+            cache.retain(|_, cached| self.is_fresh(cached));
             // All are fresh: any one gives way. A wrong choice costs one look-up.
             if cache.len() >= self.entries_max
                 && let Some(victim) = cache.keys().next().copied()
@@ -195,7 +225,7 @@ impl Authenticator {
                 cache.remove(&victim);
             }
         }
-        cache.insert(hash, (Instant::now(), principal));
+        cache.insert(hash, entry);
         gauge!("cache_entries", "cache" => "api_keys").set(cache.len() as f64);
     }
 }
@@ -245,6 +275,7 @@ mod tests {
             agent_id: Some(AgentId::random()),
             permissions: vec![Permission::Read],
             store_ids: vec![stream.store_id],
+            admin_denied: None,
         };
         assert!(narrow.require_stream(Permission::Read, stream).is_ok());
         assert!(narrow.require_stream(Permission::Write, stream).is_err());
@@ -259,6 +290,10 @@ mod tests {
                 .is_err()
         );
         assert!(narrow.require_agent(AgentId::random()).is_err());
-        assert!(Principal::superuser().require_stream(Permission::Admin, stream).is_ok());
+        let everything = Principal::superuser();
+        assert!(everything.require_stream(Permission::Admin, stream).is_ok());
+        let elsewhere = Principal { admin_denied: Some("no".to_owned()), ..everything };
+        assert!(elsewhere.require_stream(Permission::Write, stream).is_ok());
+        assert!(elsewhere.require_stream(Permission::Admin, stream).is_err());
     }
 }

@@ -6,26 +6,22 @@ use axum::Json;
 use axum::extract::State;
 use bowline_store::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, Permission, RegisterKey};
 use bowline_types::{AgentId, Code, StoreId, TenantId, Timestamp};
-use bowline_ves::{AgentPublicKey, Hash};
+use bowline_ves::Hash;
 use metrics::counter;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::extract::{JsonBody, Params, PathParams};
+use super::agent_keys::{conflict, proven_key, revoked_bytes};
+use super::api_keys::HASH_PREFIX_CHARS;
+use super::extract::{JsonBody, PathParams};
 use crate::auth::{ApiKeySecret, Principal};
 use crate::error::ApiError;
 use crate::metrics::AGENT_KEYS;
 use crate::state::Api;
 
-/// Keys on one list.
-const KEYS_LISTED_MAX: usize = 1_000;
-
-/// Digits of a key's hash that name it.
-const HASH_PREFIX_CHARS: usize = 16;
-
 /// `key_algorithm` of Ed25519; absent and 0 mean the same.
-const ED25519: i64 = 1;
+pub(super) const ED25519: i64 = 1;
 
 /// A key to register.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -49,13 +45,16 @@ pub(super) struct RegisterRequest {
     valid_to: Option<Timestamp>,
     /// 1, or absent: Ed25519 is what this sequencer takes.
     key_algorithm: Option<i64>,
+    /// The key's signature over SHA-256(`VES_POP_V1` ‖ public key), 64 bytes in hex; may be required.
+    proof_of_possession: Option<String>,
 }
 
 /// Register an agent's signing key. The same key again is fine; another one under the same id is a conflict.
 #[utoipa::path(post, path = "/api/v1/agents/keys", tag = "keys", request_body = RegisterRequest, responses(
     (status = 200, description = "`{\"success\":true,\"tenantId\",\"agentId\",\"keyId\",\"keyAlgorithm\",\"message\"}`",
         body = Object),
-    (status = 400, description = "`INVALID_PUBLIC_KEY`"), (status = 409, description = "`ALREADY_EXISTS`")))]
+    (status = 400, description = "`INVALID_PUBLIC_KEY` or `INVALID_SIGNATURE`"),
+    (status = 409, description = "`ALREADY_EXISTS`: another key has the id, or the key was revoked")))]
 pub(super) async fn register_key(
     State(api): State<Api>,
     principal: Principal,
@@ -69,14 +68,10 @@ pub(super) async fn register_key(
     let message = match registered {
         RegisterKey::Created => "key registered",
         RegisterKey::Unchanged => "the same key was registered already",
-        RegisterKey::Conflict => {
-            let message =
-                format!("agent {agent_id} has another key {key_id}; register the new one under the next id");
-            return Err(ApiError::new(Code::AlreadyExists, message).for_agents());
-        }
+        RegisterKey::Conflict => return Err(conflict(agent_id, key_id)),
+        RegisterKey::Revoked => return Err(revoked_bytes(agent_id, key_id)),
     };
     counter!(AGENT_KEYS).increment(1);
-    api.line.verifier.keys().forget(tenant_id, agent_id, key_id);
     Ok(Json(json!({
         "success": true,
         "tenantId": tenant_id,
@@ -97,8 +92,7 @@ fn record(api: &Api, request: &RegisterRequest) -> Result<AgentKeyRecord, ApiErr
     {
         return Err(ApiError::new(Code::InvalidFieldValue, "validTo is before validFrom"));
     }
-    let public_key = AgentPublicKey::parse_hex(&request.public_key)
-        .map_err(|error| ApiError::new(Code::InvalidPublicKey, format!("publicKey: {error}")))?;
+    let public_key = proven_key(api, &request.public_key, request.proof_of_possession.as_deref())?;
     Ok(AgentKeyRecord {
         tenant_id: request.tenant_id,
         agent_id: request.agent_id,
@@ -107,49 +101,10 @@ fn record(api: &Api, request: &RegisterRequest) -> Result<AgentKeyRecord, ApiErr
         status: AgentKeyStatus::Active,
         valid_from: request.valid_from,
         valid_to: request.valid_to,
+        revoked_at: None,
+        revoked_reason: None,
         created_at: api.line.clock.now(),
     })
-}
-
-/// Whose keys.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct KeysQuery {
-    /// The tenant.
-    #[param(value_type = String, format = "uuid")]
-    tenant_id: TenantId,
-    /// The agent; all of the tenant's if absent.
-    #[param(value_type = Option<String>, format = "uuid")]
-    agent_id: Option<AgentId>,
-}
-
-/// A tenant's agent keys, oldest first, 1,000 at most.
-#[utoipa::path(get, path = "/api/v1/agents/keys", tag = "keys", params(KeysQuery), responses(
-    (status = 200, description = "`{\"keys\":[…],\"count\":N}`", body = Object)))]
-pub(super) async fn list_keys(
-    State(api): State<Api>,
-    principal: Principal,
-    Params(query): Params<KeysQuery>,
-) -> Result<Json<Value>, ApiError> {
-    principal.require_tenant(Permission::Read, query.tenant_id)?;
-    let keys = api.line.store.agent_keys(query.tenant_id, query.agent_id, KEYS_LISTED_MAX).await?;
-    let keys: Vec<Value> = keys
-        .iter()
-        .map(|key| {
-            json!({
-                "tenant_id": key.tenant_id,
-                "agent_id": key.agent_id,
-                "key_id": key.key_id,
-                "public_key": Hash::new(key.public_key).prefixed(),
-                "status": key.status.as_str(),
-                "active": key.status == AgentKeyStatus::Active,
-                "valid_from": key.valid_from,
-                "valid_to": key.valid_to,
-                "created_at": key.created_at,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "count": keys.len(), "keys": keys })))
 }
 
 /// An API key to make.
@@ -169,6 +124,9 @@ pub(super) struct ApiKeyRequest {
     /// Also `admin`, over the tenant.
     #[serde(default)]
     admin: bool,
+    /// The key's last moment, RFC 3339; it never expires if absent.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    expires_at: Option<Timestamp>,
 }
 
 /// Make an API key for an agent. It is shown once and kept only as its hash.
@@ -190,6 +148,9 @@ pub(super) async fn create_api_key(
     }
     if request.read_only && request.admin {
         return Err(refuse("readOnly and admin exclude each other"));
+    }
+    if request.expires_at.is_some_and(|end| end <= api.line.clock.now()) {
+        return Err(refuse("expiresAt: the key would be over already"));
     }
     // A credential can't hand out more than it has.
     for store_id in &request.store_ids {
@@ -215,6 +176,8 @@ pub(super) async fn create_api_key(
         permissions,
         store_ids: request.store_ids,
         active: true,
+        expires_at: request.expires_at,
+        revoked_at: None,
         created_at: api.line.clock.now(),
     };
     api.line.store.put_api_key(record).await.map_err(|error| ApiError::from(error).for_agents())?;
@@ -226,6 +189,7 @@ pub(super) async fn create_api_key(
         "apiKey": key.reveal(),
         "keyHashPrefix": prefix,
         "permissions": words,
+        "expiresAt": request.expires_at,
         "message": "this is the only time that the key is shown",
     })))
 }

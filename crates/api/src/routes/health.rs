@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bowline_store::Permission;
 use bowline_types::Timestamp;
@@ -101,12 +101,13 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
 pub(super) async fn metrics(
     State(api): State<Api>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    extensions: Extensions,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // A proxy on this machine speaks for somebody elsewhere.
     let proxied = headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED);
     if !peer.ip().to_canonical().is_loopback() || proxied {
-        api.authenticator.authenticate(&headers).await?.require(Permission::Admin)?;
+        api.principal(&extensions, &headers).await?.require(Permission::Admin)?;
     }
     gauge!(UPTIME).set(api.started.elapsed().as_secs_f64());
     let text = api.metrics.render();

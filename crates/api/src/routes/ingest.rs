@@ -8,8 +8,8 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bowline_line::count_rejection;
-use bowline_store::{AppendOutcome, Permission};
+use bowline_line::{Verdicts, count_rejection};
+use bowline_store::{AppendOutcome, Permission, VerifiedBatch};
 use bowline_types::{AgentId, BatchId, Code, StreamId};
 use bowline_ves::{Envelope, Receipt, Rejection};
 use bytes::Bytes;
@@ -30,6 +30,9 @@ const INLINE_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Events of a body that are looked at; further ones are only counted, for the answer that they are too many.
 const EVENTS_KEPT_MAX: usize = 100_000;
+
+/// Times that a batch is verified, if agent keys change each time before it is committed.
+const VERIFICATIONS_MAX: usize = 5;
 
 /// The request's body.
 #[derive(Deserialize, ToSchema)]
@@ -151,18 +154,30 @@ pub(super) async fn ingest(
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
     principal.require(Permission::Write)?;
-    let batch = if body.len() <= INLINE_BODY_BYTES_MAX {
-        parse(&api, &body)?
-    } else {
-        let api = api.clone();
-        let parsed = tokio::task::spawn_blocking(move || parse(&api, &body)).await;
-        parsed.map_err(|error| ApiError::new(Code::InternalError, error.to_string()))??
-    };
+    let batch = read(&api, &body).await?;
     counter!(EVENTS_RECEIVED).increment(batch.events as u64);
     histogram!(REQUEST_EVENTS).record(batch.events as f64);
-    let response = take(&api, &principal, batch).await;
+    let mut response = take(&api, &principal, batch).await;
+    for _ in 1..VERIFICATIONS_MAX {
+        // Agent keys have changed since they were looked up, and nothing was done: from the beginning.
+        match response {
+            Err(error) if error.code() == Code::KeysChanged => {
+                response = take(&api, &principal, read(&api, &body).await?).await;
+            }
+            _ => break,
+        }
+    }
     histogram!(INGEST_SECONDS).record(began.elapsed());
     response
+}
+
+async fn read(api: &Api, body: &Bytes) -> Result<Batch, ApiError> {
+    if body.len() <= INLINE_BODY_BYTES_MAX {
+        return parse(api, body);
+    }
+    let (api, body) = (api.clone(), body.clone());
+    let parsed = tokio::task::spawn_blocking(move || parse(&api, &body)).await;
+    parsed.map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?
 }
 
 fn parse(api: &Api, body: &Bytes) -> Result<Batch, ApiError> {
@@ -249,7 +264,7 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     }
     let (places, envelopes): (Vec<_>, Vec<_>) =
         candidates.into_iter().map(|c| ((c.index, c.envelope.event_id), c.envelope)).unzip();
-    let judged = api.line.verifier.verify(envelopes).await?;
+    let Verdicts { judged, keys_epoch } = api.line.verifier.verify(envelopes).await?;
     let mut verified = Vec::with_capacity(judged.len());
     let mut verified_places = Vec::with_capacity(judged.len());
     for ((index, event_id), judged) in places.into_iter().zip(judged) {
@@ -268,7 +283,7 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
         };
         (Vec::new(), head)
     } else {
-        let report = api.line.appender.append(verified).await?;
+        let report = api.line.appender.append(VerifiedBatch { events: verified, keys_epoch }).await?;
         (report.outcomes, stream.and_then(|stream| report.heads.get(&stream).copied()).unwrap_or(0))
     };
     for ((index, event_id), outcome) in verified_places.into_iter().zip(&outcomes) {

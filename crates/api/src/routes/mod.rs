@@ -1,7 +1,9 @@
 //! The routes: each group in a file of its own, all of them described by the same declarations that serve
 //! them.
 
+mod agent_keys;
 mod agents;
+mod api_keys;
 mod commitments;
 mod events;
 mod export;
@@ -42,8 +44,14 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(commitments::get))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::verify))
-        .routes(routes!(agents::register_key, agents::list_keys))
-        .routes(routes!(agents::create_api_key))
+        .routes(routes!(agents::register_key, agent_keys::list_keys))
+        .routes(routes!(agent_keys::rotate_key))
+        .routes(routes!(agent_keys::get_key, agent_keys::change_key))
+        .routes(routes!(agent_keys::revoke_key))
+        .routes(routes!(agents::create_api_key, api_keys::list_of_agent))
+        .routes(routes!(api_keys::get_of_agent, api_keys::revoke_of_agent))
+        .routes(routes!(api_keys::list_all))
+        .routes(routes!(api_keys::get_any, api_keys::revoke_any))
         .routes(routes!(agents::sequencer_keys))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bowline_line::{CommitRange, Dependencies, Handle, ProofAnswer, Service};
 use bowline_node::{Config, open_store};
 use bowline_runtime::{Clock, SystemClock};
-use bowline_store::{CommitmentOrigin, LineStore, StoreError};
+use bowline_store::{ChangeKind, CommitmentOrigin, LineStore, StoreError, VerifiedBatch};
 use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId};
 use bowline_ves::{Draft, SecretKey, SequencerSigner, VerifiedEvent, event_signing_hash, sign_envelope};
 use clap::Args;
@@ -125,7 +125,8 @@ async fn fill(
             let signing_hash = event_signing_hash(&envelope);
             VerifiedEvent { envelope, signing_hash, created_at: SystemClock.now() }
         };
-        let batch = (start..events.min(start + FILL_EVENTS)).map(event).collect();
+        let events = (start..events.min(start + FILL_EVENTS)).map(event).collect();
+        let batch = VerifiedBatch { events, keys_epoch: store.changes().epoch(ChangeKind::AgentKeys) };
         let appended = store.append(batch, Arc::clone(signer), SystemClock.now()).await;
         appended.map_err(|error| Failure::no(error.to_string()))?;
         bar.set_position(start + FILL_EVENTS);

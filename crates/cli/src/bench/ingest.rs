@@ -110,7 +110,7 @@ fn workload(options: &Options) -> Result<Workload, Failure> {
 
 async fn register(client: &Client, workload: &Workload) -> Outcome {
     for agent in &workload.agents {
-        client.text(&registration(workload.tenant_id, agent.agent_id, 1, agent.key.public())?).await?;
+        client.text(&registration(workload.tenant_id, agent.agent_id, 1, &agent.key)?).await?;
     }
     Ok(Exit::Done)
 }

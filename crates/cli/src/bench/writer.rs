@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bowline_node::{DataFolder, open_store};
 use bowline_runtime::{Clock as _, SystemClock};
+use bowline_store::{ChangeKind, VerifiedBatch};
 use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId};
 use bowline_ves::{Draft, SecretKey, SequencerSigner, sign_envelope, verify};
 use clap::Args;
@@ -68,7 +69,9 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
             break;
         }
         let event = verify(envelope, Ok(&public)).map_err(|r| Failure::no(r.rejection.to_string()))?;
-        let appended = store.append(vec![event], Arc::clone(&signer), SystemClock.now()).await;
+        let batch =
+            VerifiedBatch { events: vec![event], keys_epoch: store.changes().epoch(ChangeKind::AgentKeys) };
+        let appended = store.append(batch, Arc::clone(&signer), SystemClock.now()).await;
         appended.map_err(|error| Failure::no(error.to_string()))?;
         written += 1;
     }

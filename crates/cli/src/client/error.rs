@@ -148,9 +148,15 @@ fn remedy(status: u16, code: &str) -> &'static str {
         }
         "STORAGE_FULL" => "make room on the server's disk; nothing was written",
         "ALREADY_EXISTS" => {
-            "it exists with another content: choose another id, or look with `bowline keys list`"
+            "look at what there is with `bowline keys list`: choose another id, or take a new key with `bowline keys rotate`"
         }
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
+        "INVALID_SIGNATURE" => {
+            "with the secret key on this machine, name it with --name; else give its proof with --proof"
+        }
+        "ADMIN_IP_DENIED" => {
+            "ask from an address in the server's api.admin_ip_allowlist (ADMIN_IP_ALLOWLIST)"
+        }
         "INVALID_PUBLIC_KEY" => "make a key with `bowline keys generate`",
         "OUTCOME_UNKNOWN" | "TIMEOUT" => "send the same again: an event with the same id is taken once",
         _ => match status {

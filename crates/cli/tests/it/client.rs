@@ -65,6 +65,11 @@ impl Api {
         api
     }
 
+    /// A header that it is asked with.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
     pub(crate) fn without_key(&self) -> Self {
         Self { headers: HeaderMap::new(), ..self.clone() }
     }

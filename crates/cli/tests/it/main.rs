@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod access;
+mod api_key_life;
 mod author;
 mod automatic;
 mod client;
@@ -16,6 +17,8 @@ mod exactly_once;
 mod follow;
 mod hostile;
 mod isolation;
+mod key_commands;
+mod key_life;
 mod limits;
 mod line;
 mod load;
@@ -69,6 +72,10 @@ on_both! {
     limits {
         errors_have_one_shape_and_the_requests_id,
     }
+    key_life {
+        after_a_revocation_nothing_of_the_key_is_taken,
+        a_client_goes_on_sending_through_a_rotation,
+    }
 }
 
 tests! { Sqlite:
@@ -83,6 +90,19 @@ tests! { Sqlite:
         the_bootstrap_key_works_in_every_spelling,
         api_keys_stay_within_their_scope,
         tokens_are_taken_for_what_they_say,
+    }
+    key_life {
+        a_key_is_registered_with_proof_that_it_is_there,
+        an_event_that_was_made_in_time_may_come_a_little_late,
+    }
+    api_key_life {
+        an_api_key_is_listed_expires_and_is_revoked,
+        administrators_come_from_where_they_may,
+    }
+    key_commands {
+        a_person_rotates_and_revokes_keys,
+        the_spellings_of_the_admin_tool_are_understood,
+        a_person_makes_and_revokes_api_keys,
     }
     runbook {
         a_node_answers_as_the_runbook_says,
@@ -112,5 +132,11 @@ tests! { Sqlite:
 tests! { Postgres:
     two_nodes {
         two_nodes_write_one_stream,
+    }
+    key_life {
+        a_revocation_at_one_node_counts_at_the_other,
+    }
+    api_key_life {
+        a_key_that_is_revoked_at_one_node_dies_at_the_other,
     }
 }

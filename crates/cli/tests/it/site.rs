@@ -125,6 +125,12 @@ impl Site {
         }
     }
 
+    /// Runs statements on the site's database, past every node.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let Database { server, name } = self.database.as_ref().expect("the site has no database");
+        execute(&of_database(server, name), sql).await;
+    }
+
     /// A place in the site's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -15,7 +15,7 @@ use bowline_ves::{Rejection, VerifiedEvent};
 use tokio::task::JoinHandle;
 
 use crate::events::{accepted, at, envelope, ids, new_events, new_stream, verified};
-use crate::support::{Line, hand_over, metric, record_metrics, soon, until};
+use crate::support::{Line, fresh, hand_over, metric, record_metrics, soon, until};
 
 type Answer = JoinHandle<Result<AppendReport, AppendError>>;
 
@@ -134,7 +134,7 @@ async fn one_poisonous_request_fails_alone() {
     assert_eq!(numbers, [2, 3, 4, 5, 6, 7]);
     assert_eq!(line.store.append_sizes(), [1, 8, 2, 2, 2, 2]);
     // Alone in its group there is nothing left to try.
-    let refused = soon(line.handle.appender.append(poison)).await;
+    let refused = soon(line.handle.appender.append(fresh(poison))).await;
     assert!(matches!(refused, Err(AppendError::Store(StoreError::Internal(_)))), "{refused:?}");
     assert_eq!(line.store.append_sizes().len(), 7);
 }
@@ -180,7 +180,7 @@ async fn a_full_queue_refuses_at_once_and_gets_its_room_back() {
         let waiting = hand_over(appender, new_events(stream, 4)).await;
         let given_up = hand_over(appender, new_events(stream, 5)).await;
         assert_eq!(pending(), 10.0);
-        let refused = soon(appender.append(new_events(stream, 1))).await.unwrap_err();
+        let refused = soon(appender.append(fresh(new_events(stream, 1)))).await.unwrap_err();
         assert!(matches!(refused, AppendError::Overloaded { pending_max: 10, .. }), "{refused}");
         assert_eq!(refused.code(), Code::ServiceUnavailable);
         // Who hangs up takes no place with them, neither in the queue nor in the metric.
@@ -214,7 +214,7 @@ async fn what_was_handed_over_before_the_end_is_written_and_answered() {
         accepted(&answer(report).await.unwrap());
     }
     line.stop().await;
-    let refused = soon(line.handle.appender.append(new_events(stream, 1))).await.unwrap_err();
+    let refused = soon(line.handle.appender.append(fresh(new_events(stream, 1)))).await.unwrap_err();
     assert!(matches!(refused, AppendError::Draining), "{refused}");
     assert_eq!(refused.code(), Code::ServiceUnavailable);
     assert_eq!(line.store.head(stream).await.unwrap().unwrap().head, 16);
@@ -230,7 +230,7 @@ async fn a_node_stops_also_while_new_requests_keep_coming() {
     // Whenever a group is written, the next requests are there already.
     line.store.on_append(move |_| {
         for _ in 0..2 {
-            let mut append = Box::pin(appender.append(new_events(stream, 2)));
+            let mut append = Box::pin(appender.append(fresh(new_events(stream, 2))));
             if let Poll::Ready(Err(AppendError::Draining)) = poll_detached(append.as_mut()) {
                 seen.store(true, Ordering::SeqCst);
             }

@@ -13,8 +13,9 @@ use bowline_line::{AppendError, Appender, CommitRange, Config, Dependencies, Han
 use bowline_runtime::{ManualClock, Shutdown, Tasks};
 use bowline_store::{
     AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord, LineStore, SqliteConfig, SqliteStore,
+    VerifiedBatch,
 };
-use bowline_types::StreamId;
+use bowline_types::{StreamId, Timestamp};
 use bowline_ves::VerifiedEvent;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tempfile::TempDir;
@@ -65,7 +66,7 @@ impl Line {
     }
 
     pub(crate) async fn append(&self, events: Vec<VerifiedEvent>) -> AppendReport {
-        soon(self.handle.appender.append(events)).await.unwrap()
+        soon(self.handle.appender.append(fresh(events))).await.unwrap()
     }
 
     /// Appends so many new events, in pages that a group can hold.
@@ -94,6 +95,11 @@ impl Line {
         self.handle.commitments.list(filter).await.unwrap()
     }
 
+    /// The moment on the line's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.handle.clock.now()
+    }
+
     /// Stops the line and waits until its tasks have ended.
     pub(crate) async fn stop(&self) {
         self.tasks.shutdown().begin();
@@ -101,13 +107,26 @@ impl Line {
     }
 }
 
+/// Events that were verified a moment ago, whatever has become of agent keys.
+pub(crate) fn fresh(events: Vec<VerifiedEvent>) -> VerifiedBatch {
+    VerifiedBatch { events, keys_epoch: u64::MAX }
+}
+
 /// Hands a batch over and goes on at once: when this returns, the batch is in the queue.
 pub(crate) async fn hand_over(
     appender: &Appender,
     events: Vec<VerifiedEvent>,
 ) -> JoinHandle<Result<AppendReport, AppendError>> {
+    hand_over_batch(appender, fresh(events)).await
+}
+
+/// The same for events that were verified when they were.
+pub(crate) async fn hand_over_batch(
+    appender: &Appender,
+    batch: VerifiedBatch,
+) -> JoinHandle<Result<AppendReport, AppendError>> {
     let appender = appender.clone();
-    let mut append = Box::pin(async move { appender.append(events).await });
+    let mut append = Box::pin(async move { appender.append(batch).await });
     match poll_once(append.as_mut()).await {
         Some(answer) => tokio::spawn(std::future::ready(answer)),
         None => tokio::spawn(append),

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use bowline_store::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, SqliteStore, StoreError, StoredEvent, StreamHead, Tail,
+    SequencerKeyRecord, SqliteStore, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
 };
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use bowline_ves::{Commitment, Hash, SequencerSigner};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ type Hook<A> = Mutex<Option<Box<dyn FnMut(A) -> Option<StoreError> + Send>>>;
 
 /// A store that can be tampered with.
 pub(crate) struct TamperedStore {
-    store: SqliteStore,
+    pub(crate) store: SqliteStore,
     /// While this is false, appends wait.
     open: watch::Sender<bool>,
     append_sizes: watch::Sender<Vec<usize>>,
@@ -40,9 +40,10 @@ pub(crate) struct TamperedStore {
     /// Whether every agent key has been revoked behind the line's back.
     pub(crate) revoked: AtomicBool,
     pub(crate) keys_away: AtomicBool,
-    /// Whether wake-ups are lost.
+    /// Whether wake-ups and news of changes are lost.
     pub(crate) deaf: AtomicBool,
     silence: Tail,
+    standstill: Changes,
     /// The stream whose leaves can't be read.
     pub(crate) leafless: Mutex<Option<StreamId>>,
 }
@@ -70,6 +71,7 @@ impl TamperedStore {
             keys_away: AtomicBool::default(),
             deaf: AtomicBool::default(),
             silence: Tail::default(),
+            standstill: Changes::default(),
             leafless: Mutex::default(),
         }
     }
@@ -122,13 +124,13 @@ impl LineStore for TamperedStore {
 
     async fn append(
         &self,
-        batch: Vec<VerifiedEvent>,
+        batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
-        self.append_sizes.send_modify(|sizes| sizes.push(batch.len()));
+        self.append_sizes.send_modify(|sizes| sizes.push(batch.events.len()));
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
-        refusal(&self.on_append, crate::events::ids(&batch))?;
+        refusal(&self.on_append, crate::events::ids(&batch.events))?;
         self.store.append(batch, signer, now).await
     }
 
@@ -215,15 +217,6 @@ impl LineStore for TamperedStore {
         Ok(key)
     }
 
-    async fn agent_keys(
-        &self,
-        tenant_id: TenantId,
-        agent_id: Option<AgentId>,
-        limit: usize,
-    ) -> Result<Vec<AgentKeyRecord>, StoreError> {
-        self.store.agent_keys(tenant_id, agent_id, limit).await
-    }
-
     async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
         self.store.put_api_key(key).await
     }
@@ -266,7 +259,7 @@ impl LineStore for TamperedStore {
     }
 
     fn changes(&self) -> &Changes {
-        self.store.changes()
+        if self.deaf.load(Ordering::SeqCst) { &self.standstill } else { self.store.changes() }
     }
 
     async fn close(&self) {

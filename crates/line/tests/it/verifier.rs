@@ -5,7 +5,9 @@
 use std::sync::atomic::Ordering;
 
 use bowline_line::Judged;
-use bowline_store::{AgentKeyRecord, AgentKeyStatus, LineStore, RegisterKey, StoreError};
+use bowline_store::{
+    AgentKeyRecord, AgentKeyStatus, KeyChange, KeyStore, LineStore, RegisterKey, StoreError,
+};
 use bowline_types::{AgentId, StreamId};
 use bowline_ves::{Envelope, Hash, Payload, SecretKey, Signature, sign_envelope};
 
@@ -28,6 +30,8 @@ fn record(stream: StreamId, key_id: u32) -> AgentKeyRecord {
         status: AgentKeyStatus::Active,
         valid_from: None,
         valid_to: None,
+        revoked_at: None,
+        revoked_reason: None,
         created_at: at(0),
     }
 }
@@ -60,7 +64,7 @@ fn flipped(signature: Signature) -> Signature {
 }
 
 async fn judge(line: &Line, envelopes: Vec<Envelope>) -> Vec<Judged> {
-    soon(line.handle.verifier.verify(envelopes)).await.unwrap()
+    soon(line.handle.verifier.verify(envelopes)).await.unwrap().judged
 }
 
 /// `ok`, or the reason.
@@ -107,10 +111,11 @@ async fn every_fault_has_its_reason_and_verdicts_keep_the_order() {
     let foreign = SecretKey::from_seed([8; 32]).public().to_bytes();
     let key = |key_id| record(stream, key_id);
     register(&line, AgentKeyRecord { public_key: foreign, ..key(WRONG_KEY) }).await;
-    register(&line, AgentKeyRecord { status: AgentKeyStatus::Revoked, ..key(REVOKED_KEY) }).await;
     register(&line, AgentKeyRecord { status: AgentKeyStatus::Expired, ..key(EXPIRED_KEY) }).await;
     register(&line, AgentKeyRecord { valid_from: Some(at(1)), ..key(EARLY_KEY) }).await;
-    register(&line, AgentKeyRecord { valid_to: Some(at(-1)), ..key(LATE_KEY) }).await;
+    register(&line, AgentKeyRecord { valid_to: Some(at(-301)), ..key(LATE_KEY) }).await;
+    // Bytes that were revoked are not registered any more, so this one comes last.
+    register(&line, AgentKeyRecord { status: AgentKeyStatus::Revoked, ..key(REVOKED_KEY) }).await;
 
     let pieces: Vec<_> = (0..10).flat_map(|_| gallery(stream)).collect();
     // Up to two are judged by the caller, more by all cores.
@@ -134,7 +139,8 @@ async fn a_key_is_valid_from_its_first_moment_to_its_last() {
     let key = AgentKeyRecord { valid_from: Some(at(10)), valid_to: Some(at(20)), ..record(stream, 9) };
     register(&line, key).await;
     let refused = |why: &str| format!("agent_key_invalid: key 9 of agent {} is not valid {why}", agent());
-    let (early, late) = (refused("yet"), refused("any more"));
+    let early = refused(&format!("yet, but from {}", at(10)));
+    let late = refused(&format!("any more since {}, and created_at is not before that", at(20)));
     // The clock may also go back.
     for (seconds, wanted) in [(9, &*early), (10, "ok"), (20, "ok"), (21, &late), (15, "ok"), (0, &early)] {
         line.clock.set(at(seconds));
@@ -179,12 +185,15 @@ async fn a_key_is_found_as_soon_as_it_is_registered() {
 }
 
 #[tokio::test]
-async fn a_cached_key_is_read_again_after_its_time_or_when_it_is_forgotten() {
+async fn a_cached_key_is_read_again_after_its_time_or_a_change_of_any_key() {
     let (line, stream) = start(|config| config.agent_key_ttl_secs = 3_600).await;
     assert_eq!(verdict(&line, envelope(stream)).await, "ok");
     line.store.revoked.store(true, Ordering::SeqCst);
     assert_eq!(verdict(&line, envelope(stream)).await, "ok");
-    line.handle.verifier.keys().forget(stream.tenant_id, agent(), 1);
+    let other = AgentKeyRecord { public_key: [2; 32], ..record(stream, 2) };
+    register(&line, other.clone()).await;
+    assert_eq!(verdict(&line, envelope(stream)).await, "ok");
+    line.store.change_agent_key(other.name(), KeyChange::Revoke { reason: None }, at(0)).await.unwrap();
     let revoked = format!("agent_key_invalid: key 1 of agent {} is revoked", agent());
     assert_eq!(verdict(&line, envelope(stream)).await, revoked);
     assert_eq!(line.store.key_look_ups.load(Ordering::SeqCst), 2);

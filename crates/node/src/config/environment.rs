@@ -34,6 +34,9 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("JWT_SECRET", "api.auth.jwt_secret"),
     name("JWT_ISSUER", "api.auth.jwt_issuer"),
     name("JWT_AUDIENCE", "api.auth.jwt_audience"),
+    name("ADMIN_IP_ALLOWLIST", "api.admin_ip_allowlist"),
+    name("TRUST_PROXY_HEADERS", "api.trust_proxy_headers"),
+    name("TRUST_PROXY_ALLOWLIST", "api.trust_proxy_allowlist"),
     name("REQUEST_TIMEOUT_SECS", "line.limits.request_secs_max"),
     name("MAX_BODY_SIZE_BYTES", "line.limits.body_bytes_max"),
     name("MAX_EVENTS_PER_BATCH", "line.limits.batch_events_max"),
@@ -50,7 +53,6 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
 /// one says so in its log when it starts.
 pub const UNSERVED: &[&str] = &[
     "RATE_LIMIT_PER_MINUTE",
-    "ADMIN_IP_ALLOWLIST",
     "SCHEMA_VALIDATION_MODE",
     "READ_DATABASE_URL",
     "GRPC_PORT",

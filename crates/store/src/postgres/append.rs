@@ -19,9 +19,9 @@ use uuid::Uuid;
 use super::error::{refuse, refuse_commit};
 use super::listen::CHANNEL;
 use super::rows::{EVENT_COLUMNS, moment, signed, stored_event, stream, unsigned};
-use crate::StoreError;
 use crate::records::{AppendReport, CursorRecord, KnownEvent};
 use crate::sequencing::{Counter, EntityKey, Known, Row, Sequenced, entity_key, sequence};
+use crate::{ChangeKind, StoreError};
 
 /// Appends that lock first after another process was seen on the same streams: a batch that is decided twice
 /// is signed twice.
@@ -30,6 +30,8 @@ const LOCK_FIRST_APPENDS: u32 = 64;
 /// What an append is made of.
 pub(super) struct Append {
     pub(super) batch: Arc<Vec<VerifiedEvent>>,
+    /// The agent keys' epoch that the batch was verified under.
+    pub(super) keys_epoch: u64,
     pub(super) signer: Arc<SequencerSigner>,
     pub(super) now: Timestamp,
 }
@@ -81,8 +83,11 @@ impl Append {
         }
         let read = known.counters.clone();
         let sequenced = self.sequence(known).await?;
-        let written = write(&mut connection, &self.batch, &sequenced, &read).await;
-        Ok(written.map_err(|e| refuse_commit(&e))?.then(|| report(sequenced)))
+        match self.write(&mut connection, &sequenced, &read).await.map_err(|e| refuse_commit(&e))? {
+            Written::All => Ok(Some(report(sequenced))),
+            Written::KeysChanged { epoch } => Err(StoreError::KeysChanged { epoch }),
+            Written::CounterMoved => Ok(None),
+        }
     }
 
     /// Waits for the counters first, so that nobody can be faster.
@@ -100,11 +105,13 @@ impl Append {
         let known = known(&mut transaction, &self.batch, streams).await.map_err(|e| refuse(&e))?;
         let read = known.counters.clone();
         let sequenced = self.sequence(known).await?;
-        if write(&mut transaction, &self.batch, &sequenced, &read).await.map_err(|e| refuse(&e))? {
-            transaction.commit().await.map_err(|e| refuse_commit(&e))?;
-            Ok(report(sequenced))
-        } else {
-            Err(StoreError::Internal("a locked counter moved".to_owned()))
+        match self.write(&mut transaction, &sequenced, &read).await.map_err(|e| refuse(&e))? {
+            Written::All => {
+                transaction.commit().await.map_err(|e| refuse_commit(&e))?;
+                Ok(report(sequenced))
+            }
+            Written::KeysChanged { epoch } => Err(StoreError::KeysChanged { epoch }),
+            Written::CounterMoved => Err(StoreError::Internal("a locked counter moved".to_owned())),
         }
     }
 
@@ -294,88 +301,118 @@ async fn known_events(
     Ok(known)
 }
 
-/// Writes the rows and moves the counters if they still are where they were read; otherwise `false`, and
-/// nothing was done. One statement: each parameter is a column.
-async fn write(
-    connection: &mut PgConnection,
-    batch: &[VerifiedEvent],
-    sequenced: &Sequenced,
-    read: &HashMap<StreamId, Counter>,
-) -> sqlx::Result<bool> {
-    fn column<'a, T>(rows: &'a [Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
-        rows.iter().map(value).collect()
-    }
-    let rows = &sequenced.rows[..];
-    if rows.is_empty() {
-        return Ok(true);
-    }
-    let event = |row: &Row| &batch[row.index];
-    let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.receipt.stream).collect();
-    let counter = |counters: &HashMap<StreamId, Counter>, stream: &StreamId| counters.get(stream).copied();
-    let counters: Vec<(StreamId, Counter, Counter)> = moved
-        .iter()
-        .filter_map(|s| Some((*s, counter(read, s)?, counter(&sequenced.counters, s)?)))
-        .collect();
-    let sql = format!(
+/// What became of the statement that writes.
+enum Written {
+    All,
+    /// Nothing was written: a counter is not where it was read.
+    CounterMoved,
+    /// Nothing was written: the keys are not those that the batch was verified under.
+    KeysChanged {
+        epoch: u64,
+    },
+}
+
+impl Append {
+    /// Writes the rows and moves the counters if they still are where they were read, and if no agent key has changed.
+    /// One statement: each parameter is a column. The epoch's row stays locked until the rows are committed, so the
+    /// change of a key waits for them, and nothing that was verified before is written after it. It is locked after
+    /// the counters: who waits for a counter keeps no key from being changed.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        sequenced: &Sequenced,
+        read: &HashMap<StreamId, Counter>,
+    ) -> sqlx::Result<Written> {
+        let batch = &self.batch;
+        fn column<'a, T>(rows: &'a [Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
+            rows.iter().map(value).collect()
+        }
+        let rows = &sequenced.rows[..];
+        if rows.is_empty() {
+            return Ok(Written::All);
+        }
+        let event = |row: &Row| &batch[row.index];
+        let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.receipt.stream).collect();
+        let counter =
+            |counters: &HashMap<StreamId, Counter>, stream: &StreamId| counters.get(stream).copied();
+        let counters: Vec<(StreamId, Counter, Counter)> = moved
+            .iter()
+            .filter_map(|s| Some((*s, counter(read, s)?, counter(&sequenced.counters, s)?)))
+            .collect();
+        let sql = format!(
         "WITH locked AS MATERIALIZED (
              SELECT c.tenant_id, c.store_id, n.head, n.moment, c.current_sequence = n.expected AS unmoved
              FROM UNNEST($30::uuid[], $31::uuid[], $32::bigint[], $33::bigint[], $34::timestamptz[])
                  AS n (tenant_id, store_id, expected, head, moment)
              JOIN sequence_counters c ON c.tenant_id = n.tenant_id AND c.store_id = n.store_id
              ORDER BY c.tenant_id, c.store_id FOR UPDATE OF c),
-         verdict AS MATERIALIZED (SELECT count(*) FILTER (WHERE unmoved) = cardinality($30::uuid[]) AS unmoved FROM locked),
+         keys AS MATERIALIZED (
+             SELECT epoch FROM change_epochs WHERE kind = $36 AND (SELECT count(*) FROM locked) >= 0 FOR SHARE),
+         verdict AS MATERIALIZED (
+             SELECT (SELECT epoch FROM keys) <= $37
+                 AND count(*) FILTER (WHERE unmoved) = cardinality($30::uuid[]) AS good FROM locked),
          added AS (
              INSERT INTO ves_events ({EVENT_COLUMNS}, created_at, leaf)
              SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
                  $8::text[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::bytea[], $15::bytea[],
                  $16::bytea[], $17::bytea[], $18::bigint[], $19::uuid[], $20::bigint[], $21::bigint[], $22::timestamptz[],
                  $23::uuid[], $24::bigint[], $25::bytea[], $26::bytea[], $27::bytea[], $28::timestamptz[], $29::bytea[])
-             WHERE (SELECT unmoved FROM verdict)),
+             WHERE (SELECT good FROM verdict)),
          moved AS (
              UPDATE sequence_counters c SET current_sequence = l.head, updated_at = l.moment FROM locked l
-             WHERE (SELECT unmoved FROM verdict) AND c.tenant_id = l.tenant_id AND c.store_id = l.store_id
-             RETURNING c.tenant_id, c.store_id, c.current_sequence)
-         SELECT pg_notify($35, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved"
+             WHERE (SELECT good FROM verdict) AND c.tenant_id = l.tenant_id AND c.store_id = l.store_id
+             RETURNING c.tenant_id, c.store_id, c.current_sequence),
+         told AS MATERIALIZED (
+             SELECT pg_notify($35, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved)
+         SELECT (SELECT epoch FROM keys) AS epoch, (SELECT count(*) FROM told) AS moved"
     );
-    let written = sqlx::query(AssertSqlSafe(sql))
-        .bind(column(rows, |r| r.receipt.stream.tenant_id.uuid()))
-        .bind(column(rows, |r| r.receipt.stream.store_id.uuid()))
-        .bind(column(rows, |r| signed(r.receipt.sequence_number)))
-        .bind(column(rows, |r| r.receipt.event_id.uuid()))
-        .bind(column(rows, |r| i64::from(event(r).envelope.ves_version)))
-        .bind(column(rows, |r| event(r).envelope.source_agent_id.uuid()))
-        .bind(column(rows, |r| i64::from(event(r).envelope.agent_key_id)))
-        .bind(column(rows, |r| event(r).envelope.entity_type.as_str()))
-        .bind(column(rows, |r| event(r).envelope.entity_id.as_str()))
-        .bind(column(rows, |r| event(r).envelope.event_type.as_str()))
-        .bind(column(rows, |r| event(r).envelope.created_at.as_str()))
-        .bind(column(rows, |r| i16::from(event(r).envelope.payload.kind() != 0)))
-        .bind(column(rows, |r| event(r).envelope.payload.text()))
-        .bind(column(rows, |r| &event(r).envelope.payload_plain_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &event(r).envelope.payload_cipher_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &event(r).signing_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &event(r).envelope.agent_signature.as_bytes()[..]))
-        .bind(column(rows, |r| event(r).envelope.agent_signature_scheme.map(i64::from)))
-        .bind(column(rows, |r| event(r).envelope.command_id.map(CommandId::uuid)))
-        .bind(column(rows, |r| event(r).envelope.base_version.map(signed)))
-        .bind(column(rows, |r| signed(r.entity_version)))
-        .bind(column(rows, |r| r.receipt.sequenced_at.to_chrono()))
-        .bind(column(rows, |r| r.receipt.sequencer_id))
-        .bind(column(rows, |r| i64::from(r.receipt.key_version)))
-        .bind(column(rows, |r| &r.receipt.receipt_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &r.receipt.signature.as_bytes()[..]))
-        .bind(column(rows, |r| &r.receipt.attestation.as_bytes()[..]))
-        .bind(column(rows, |r| -> DateTime<Utc> { event(r).created_at.to_chrono() }))
-        .bind(column(rows, |r| &r.leaf.as_bytes()[..]))
-        .bind(counters.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
-        .bind(counters.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
-        .bind(counters.iter().map(|(_, before, _)| signed(before.current)).collect::<Vec<_>>())
-        .bind(counters.iter().map(|(_, _, after)| signed(after.current)).collect::<Vec<_>>())
-        .bind(counters.iter().map(|(_, _, after)| after.updated_at.to_chrono()).collect::<Vec<_>>())
-        .bind(CHANNEL)
-        .fetch_all(connection)
-        .await?;
-    Ok(written.len() == counters.len())
+        let written = sqlx::query(AssertSqlSafe(sql))
+            .bind(column(rows, |r| r.receipt.stream.tenant_id.uuid()))
+            .bind(column(rows, |r| r.receipt.stream.store_id.uuid()))
+            .bind(column(rows, |r| signed(r.receipt.sequence_number)))
+            .bind(column(rows, |r| r.receipt.event_id.uuid()))
+            .bind(column(rows, |r| i64::from(event(r).envelope.ves_version)))
+            .bind(column(rows, |r| event(r).envelope.source_agent_id.uuid()))
+            .bind(column(rows, |r| i64::from(event(r).envelope.agent_key_id)))
+            .bind(column(rows, |r| event(r).envelope.entity_type.as_str()))
+            .bind(column(rows, |r| event(r).envelope.entity_id.as_str()))
+            .bind(column(rows, |r| event(r).envelope.event_type.as_str()))
+            .bind(column(rows, |r| event(r).envelope.created_at.as_str()))
+            .bind(column(rows, |r| i16::from(event(r).envelope.payload.kind() != 0)))
+            .bind(column(rows, |r| event(r).envelope.payload.text()))
+            .bind(column(rows, |r| &event(r).envelope.payload_plain_hash.as_bytes()[..]))
+            .bind(column(rows, |r| &event(r).envelope.payload_cipher_hash.as_bytes()[..]))
+            .bind(column(rows, |r| &event(r).signing_hash.as_bytes()[..]))
+            .bind(column(rows, |r| &event(r).envelope.agent_signature.as_bytes()[..]))
+            .bind(column(rows, |r| event(r).envelope.agent_signature_scheme.map(i64::from)))
+            .bind(column(rows, |r| event(r).envelope.command_id.map(CommandId::uuid)))
+            .bind(column(rows, |r| event(r).envelope.base_version.map(signed)))
+            .bind(column(rows, |r| signed(r.entity_version)))
+            .bind(column(rows, |r| r.receipt.sequenced_at.to_chrono()))
+            .bind(column(rows, |r| r.receipt.sequencer_id))
+            .bind(column(rows, |r| i64::from(r.receipt.key_version)))
+            .bind(column(rows, |r| &r.receipt.receipt_hash.as_bytes()[..]))
+            .bind(column(rows, |r| &r.receipt.signature.as_bytes()[..]))
+            .bind(column(rows, |r| &r.receipt.attestation.as_bytes()[..]))
+            .bind(column(rows, |r| -> DateTime<Utc> { event(r).created_at.to_chrono() }))
+            .bind(column(rows, |r| &r.leaf.as_bytes()[..]))
+            .bind(counters.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
+            .bind(counters.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
+            .bind(counters.iter().map(|(_, before, _)| signed(before.current)).collect::<Vec<_>>())
+            .bind(counters.iter().map(|(_, _, after)| signed(after.current)).collect::<Vec<_>>())
+            .bind(counters.iter().map(|(_, _, after)| after.updated_at.to_chrono()).collect::<Vec<_>>())
+            .bind(CHANNEL)
+            .bind(ChangeKind::AgentKeys.as_str())
+            .bind(signed(self.keys_epoch))
+            .fetch_one(connection)
+            .await?;
+        let (epoch, moved) = (unsigned(&written, "epoch")?, unsigned(&written, "moved")?);
+        Ok(match moved {
+            _ if epoch > self.keys_epoch => Written::KeysChanged { epoch },
+            0 => Written::CounterMoved,
+            _ => Written::All,
+        })
+    }
 }
 
 pub(super) async fn advance_cursor(pool: &PgPool, cursor: &CursorRecord) -> Result<(), StoreError> {

@@ -6,23 +6,43 @@ use bowline_types::{AgentId, TenantId, Timestamp};
 use bowline_ves::Hash;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::error::{refuse, refuse_commit};
-use super::rows::{hash, key, moment, signed, small};
+use super::rows::{hash, key, moment, small};
 use crate::records::{join_words, parse_scopes};
 use crate::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, RegisterKey, SequencerKeyRecord, StoreError};
 
-const AGENT_KEY_COLUMNS: &str =
-    "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
+pub(super) const AGENT_KEY_COLUMNS: &str = "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, \
+     revoked_at, revoked_reason, created_at";
 
 pub(super) async fn register_agent_key(
     pool: &PgPool,
     key: &AgentKeyRecord,
 ) -> Result<RegisterKey, StoreError> {
+    let mut connection = pool.acquire().await.map_err(|e| refuse(&e))?;
+    if insert_agent_key(&mut connection, key).await.map_err(|e| refuse_commit(&e))? {
+        return Ok(RegisterKey::Created);
+    }
+    drop(connection);
+    Ok(match agent_key(pool, key.tenant_id, key.agent_id, key.key_id).await? {
+        Some(known) if known.public_key != key.public_key => RegisterKey::Conflict,
+        Some(known) if known.status != AgentKeyStatus::Revoked => RegisterKey::Unchanged,
+        _ => RegisterKey::Revoked,
+    })
+}
+
+/// Whether it was inserted: not if its id is taken, nor if its bytes were revoked.
+pub(super) async fn insert_agent_key(
+    connection: &mut PgConnection,
+    key: &AgentKeyRecord,
+) -> sqlx::Result<bool> {
     let sql = format!(
-        "INSERT INTO agent_keys ({AGENT_KEY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
+        "INSERT INTO agent_keys ({AGENT_KEY_COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+         WHERE NOT EXISTS (SELECT 1 FROM agent_keys WHERE tenant_id = $1 AND agent_id = $2 AND public_key = $4
+             AND status NOT IN ('active', 'expired'))
+         ON CONFLICT DO NOTHING"
     );
     let inserted = sqlx::query(AssertSqlSafe(sql))
         .bind(key.tenant_id.uuid())
@@ -32,16 +52,12 @@ pub(super) async fn register_agent_key(
         .bind(key.status.as_str())
         .bind(key.valid_from.map(Timestamp::to_chrono))
         .bind(key.valid_to.map(Timestamp::to_chrono))
+        .bind(key.revoked_at.map(Timestamp::to_chrono))
+        .bind(key.revoked_reason.as_deref())
         .bind(key.created_at.to_chrono())
-        .execute(pool)
-        .await
-        .map_err(|e| refuse_commit(&e))?;
-    if inserted.rows_affected() == 1 {
-        return Ok(RegisterKey::Created);
-    }
-    let known = agent_key(pool, key.tenant_id, key.agent_id, key.key_id).await?;
-    let same = known.is_some_and(|known| known.public_key == key.public_key);
-    Ok(if same { RegisterKey::Unchanged } else { RegisterKey::Conflict })
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected() == 1)
 }
 
 pub(super) async fn agent_key(
@@ -63,27 +79,7 @@ pub(super) async fn agent_key(
     row.as_ref().map(agent_key_row).transpose().map_err(|e| refuse(&e))
 }
 
-pub(super) async fn agent_keys(
-    pool: &PgPool,
-    tenant_id: TenantId,
-    agent_id: Option<AgentId>,
-    limit: usize,
-) -> Result<Vec<AgentKeyRecord>, StoreError> {
-    let sql = format!(
-        "SELECT {AGENT_KEY_COLUMNS} FROM agent_keys WHERE tenant_id = $1 AND ($2::uuid IS NULL OR agent_id = $2)
-         ORDER BY created_at, agent_id, key_id LIMIT $3"
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(tenant_id.uuid())
-        .bind(agent_id.map(AgentId::uuid))
-        .bind(signed(limit as u64))
-        .fetch_all(pool)
-        .await
-        .map_err(|e| refuse(&e))?;
-    rows.iter().map(agent_key_row).collect::<Result<_, _>>().map_err(|e| refuse(&e))
-}
-
-fn agent_key_row(row: &PgRow) -> sqlx::Result<AgentKeyRecord> {
+pub(super) fn agent_key_row(row: &PgRow) -> sqlx::Result<AgentKeyRecord> {
     let status: String = row.try_get("status")?;
     let optional =
         |column| row.try_get::<Option<DateTime<Utc>>, _>(column).map(|m| m.map(Timestamp::from_chrono));
@@ -96,17 +92,25 @@ fn agent_key_row(row: &PgRow) -> sqlx::Result<AgentKeyRecord> {
         status: AgentKeyStatus::parse(&status).unwrap_or(AgentKeyStatus::Revoked),
         valid_from: optional("valid_from")?,
         valid_to: optional("valid_to")?,
+        revoked_at: optional("revoked_at")?,
+        revoked_reason: row.try_get("revoked_reason")?,
         created_at: moment(row, "created_at")?,
     })
 }
 
-pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(), StoreError> {
+/// Keeps or replaces an API key; whether there was one of this hash.
+pub(super) async fn put_api_key(connection: &mut PgConnection, key: &ApiKeyRecord) -> sqlx::Result<bool> {
+    let replaced = sqlx::query("SELECT 1 FROM api_keys WHERE key_hash = $1 FOR UPDATE")
+        .bind(&key.key_hash.as_bytes()[..])
+        .fetch_optional(&mut *connection)
+        .await?;
     sqlx::query(
-        "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, expires_at,
+             revoked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (key_hash) DO UPDATE SET tenant_id = excluded.tenant_id, agent_id = excluded.agent_id,
              permissions = excluded.permissions, store_ids = excluded.store_ids, active = excluded.active,
-             created_at = excluded.created_at",
+             created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
     )
     .bind(&key.key_hash.as_bytes()[..])
     .bind(key.tenant_id.uuid())
@@ -115,10 +119,11 @@ pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(),
     .bind(join_words(key.store_ids.iter()))
     .bind(key.active)
     .bind(key.created_at.to_chrono())
-    .execute(pool)
-    .await
-    .map(drop)
-    .map_err(|e| refuse_commit(&e))
+    .bind(key.expires_at.map(Timestamp::to_chrono))
+    .bind(key.revoked_at.map(Timestamp::to_chrono))
+    .execute(connection)
+    .await?;
+    Ok(replaced.is_some())
 }
 
 pub(super) async fn api_key(pool: &PgPool, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
@@ -130,8 +135,10 @@ pub(super) async fn api_key(pool: &PgPool, key_hash: Hash) -> Result<Option<ApiK
     row.as_ref().map(api_key_row).transpose().map_err(|e| refuse(&e))
 }
 
-fn api_key_row(row: &PgRow) -> sqlx::Result<ApiKeyRecord> {
+pub(super) fn api_key_row(row: &PgRow) -> sqlx::Result<ApiKeyRecord> {
     let scopes = parse_scopes(row.try_get("permissions")?, row.try_get("store_ids")?);
+    let optional =
+        |column| row.try_get::<Option<DateTime<Utc>>, _>(column).map(|m| m.map(Timestamp::from_chrono));
     Ok(ApiKeyRecord {
         key_hash: hash(row, "key_hash")?,
         tenant_id: TenantId::new(row.try_get("tenant_id")?),
@@ -139,6 +146,8 @@ fn api_key_row(row: &PgRow) -> sqlx::Result<ApiKeyRecord> {
         active: scopes.is_some() && row.try_get("active")?,
         permissions: scopes.clone().unwrap_or_default().0,
         store_ids: scopes.unwrap_or_default().1,
+        expires_at: optional("expires_at")?,
+        revoked_at: optional("revoked_at")?,
         created_at: moment(row, "created_at")?,
     })
 }

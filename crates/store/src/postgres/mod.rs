@@ -7,6 +7,7 @@ mod append;
 mod changes;
 mod commitments;
 mod error;
+mod key_lifecycle;
 mod keys;
 mod listen;
 mod read;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use bowline_ves::{Commitment, Hash, SequencerSigner};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -27,9 +28,9 @@ use self::error::refuse;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
+    AgentKeyRecord, ApiKeyRecord, AppendReport, ChangeKind, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
 };
 
 /// Any number that no other user of the database takes for its advisory lock.
@@ -248,13 +249,18 @@ impl LineStore for PostgresStore {
 
     async fn append(
         &self,
-        batch: Vec<VerifiedEvent>,
+        batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
         let began = Instant::now();
-        let append = append::Append { batch: Arc::new(batch), signer, now };
-        let report = self.counted(append.run(&self.pool, &self.contention).await)?;
+        let append =
+            append::Append { batch: Arc::new(batch.events), keys_epoch: batch.keys_epoch, signer, now };
+        let appended = append.run(&self.pool, &self.contention).await;
+        if let Err(StoreError::KeysChanged { epoch }) = &appended {
+            self.changes.observe(ChangeKind::AgentKeys, *epoch);
+        }
+        let report = self.counted(appended)?;
         record_append(began.elapsed(), &report);
         self.tell_planner(report.outcomes.len() as u64);
         for (stream, head) in &report.heads {
@@ -329,17 +335,8 @@ impl LineStore for PostgresStore {
         self.counted(keys::agent_key(&self.pool, tenant_id, agent_id, key_id).await)
     }
 
-    async fn agent_keys(
-        &self,
-        tenant_id: TenantId,
-        agent_id: Option<AgentId>,
-        limit: usize,
-    ) -> Result<Vec<AgentKeyRecord>, StoreError> {
-        self.counted(keys::agent_keys(&self.pool, tenant_id, agent_id, limit).await)
-    }
-
     async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
-        self.counted(keys::put_api_key(&self.pool, &key).await)
+        self.counted(self.keep_api_key(&key).await)
     }
 
     async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {

@@ -9,23 +9,30 @@ use bowline_types::{StreamId, Timestamp};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
+use super::changes;
 use super::pool::Failure;
 use super::rows::{
     EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned,
 };
-use crate::StoreError;
-use crate::records::{AppendReport, CursorRecord};
+use crate::records::{AppendReport, CursorRecord, VerifiedBatch};
 use crate::sequencing::{Counter, Known, Row, entity_key, sequence};
+use crate::{ChangeKind, Changes, StoreError};
 
 pub(super) fn append(
     connection: &mut Connection,
-    batch: Vec<VerifiedEvent>,
+    heard: &Changes,
+    VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
     signer: &SequencerSigner,
     now: Timestamp,
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known = known(&transaction, &batch)?;
     let sequenced = sequence(&batch, known, signer, now);
+    let epoch = changes::read(&transaction, ChangeKind::AgentKeys)?;
+    if epoch > keys_epoch && !sequenced.rows.is_empty() {
+        heard.observe(ChangeKind::AgentKeys, epoch);
+        return Err(StoreError::KeysChanged { epoch }.into());
+    }
     let mut stream_numbers = HashMap::with_capacity(sequenced.counters.len());
     for row in &sequenced.rows {
         if let Entry::Vacant(entry) = stream_numbers.entry(row.receipt.stream) {

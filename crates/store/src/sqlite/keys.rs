@@ -8,22 +8,44 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::pool::Failure;
-use super::rows::{Fixed, fixed, hash, moment, signed};
+use super::rows::{Fixed, fixed, hash, moment};
 use crate::records::{join_words, parse_scopes};
 use crate::{AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, RegisterKey, SequencerKeyRecord};
 
-const AGENT_KEY_COLUMNS: &str =
-    "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, created_at";
+pub(super) const AGENT_KEY_COLUMNS: &str = "tenant_id, agent_id, key_id, public_key, status, valid_from, valid_to, \
+     created_at, revoked_at, revoked_reason";
+
+pub(super) const API_KEY_COLUMNS: &str = "key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, \
+     expires_at, revoked_at";
 
 pub(super) fn register_agent_key(
     connection: &mut Connection,
     key: &AgentKeyRecord,
 ) -> Result<RegisterKey, Failure> {
     if let Some(known) = agent_key(connection, key.tenant_id, key.agent_id, key.key_id)? {
-        let same = known.public_key == key.public_key;
-        return Ok(if same { RegisterKey::Unchanged } else { RegisterKey::Conflict });
+        return Ok(match known.status {
+            _ if known.public_key != key.public_key => RegisterKey::Conflict,
+            AgentKeyStatus::Revoked => RegisterKey::Revoked,
+            AgentKeyStatus::Active | AgentKeyStatus::Expired => RegisterKey::Unchanged,
+        });
     }
-    let sql = format!("INSERT INTO agent_keys ({AGENT_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let revoked: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM agent_keys WHERE tenant_id = ?1 AND agent_id = ?2 AND public_key = ?3
+             AND status NOT IN ('active', 'expired'))",
+        (key.tenant_id.as_bytes(), key.agent_id.as_bytes(), &key.public_key),
+        |row| row.get(0),
+    )?;
+    if revoked {
+        return Ok(RegisterKey::Revoked);
+    }
+    insert_agent_key(connection, key)?;
+    Ok(RegisterKey::Created)
+}
+
+pub(super) fn insert_agent_key(connection: &Connection, key: &AgentKeyRecord) -> Result<(), Failure> {
+    let sql = format!(
+        "INSERT INTO agent_keys ({AGENT_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    );
     connection.execute(
         &sql,
         (
@@ -35,9 +57,11 @@ pub(super) fn register_agent_key(
             key.valid_from.map(Timestamp::micros),
             key.valid_to.map(Timestamp::micros),
             key.created_at.micros(),
+            key.revoked_at.map(Timestamp::micros),
+            key.revoked_reason.as_deref(),
         ),
     )?;
-    Ok(RegisterKey::Created)
+    Ok(())
 }
 
 pub(super) fn agent_key(
@@ -56,23 +80,7 @@ pub(super) fn agent_key(
     Ok(found)
 }
 
-pub(super) fn agent_keys(
-    connection: &Connection,
-    tenant_id: TenantId,
-    agent_id: Option<AgentId>,
-    limit: usize,
-) -> Result<Vec<AgentKeyRecord>, Failure> {
-    let sql = format!(
-        "SELECT {AGENT_KEY_COLUMNS} FROM agent_keys WHERE tenant_id = ?1 AND (?2 IS NULL OR agent_id = ?2)
-         ORDER BY created_at, agent_id, key_id LIMIT ?3"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let agent = agent_id.as_ref().map(AgentId::as_bytes);
-    let keys = statement.query_map((tenant_id.as_bytes(), agent, signed(limit as u64)), agent_key_row)?;
-    Ok(keys.collect::<Result<_, _>>()?)
-}
-
-fn agent_key_row(row: &Row<'_>) -> rusqlite::Result<AgentKeyRecord> {
+pub(super) fn agent_key_row(row: &Row<'_>) -> rusqlite::Result<AgentKeyRecord> {
     let status: String = row.get(4)?;
     let moment = |column| row.get::<_, Option<i64>>(column).map(|m| m.map(Timestamp::from_micros));
     Ok(AgentKeyRecord {
@@ -85,13 +93,19 @@ fn agent_key_row(row: &Row<'_>) -> rusqlite::Result<AgentKeyRecord> {
         valid_from: moment(5)?,
         valid_to: moment(6)?,
         created_at: self::moment(row, 7)?,
+        revoked_at: moment(8)?,
+        revoked_reason: row.get(9)?,
     })
 }
 
-pub(super) fn put_api_key(connection: &mut Connection, key: &ApiKeyRecord) -> Result<(), Failure> {
+/// Keeps or replaces an API key; whether there was one of this hash.
+pub(super) fn put_api_key(connection: &Connection, key: &ApiKeyRecord) -> Result<bool, Failure> {
+    let replaced = api_key(connection, key.key_hash)?.is_some();
+    let sql = format!(
+        "INSERT OR REPLACE INTO api_keys ({API_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    );
     connection.execute(
-        "INSERT OR REPLACE INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        &sql,
         (
             key.key_hash.as_bytes(),
             key.tenant_id.as_bytes(),
@@ -100,32 +114,33 @@ pub(super) fn put_api_key(connection: &mut Connection, key: &ApiKeyRecord) -> Re
             join_words(key.store_ids.iter()),
             key.active,
             key.created_at.micros(),
+            key.expires_at.map(Timestamp::micros),
+            key.revoked_at.map(Timestamp::micros),
         ),
     )?;
-    Ok(())
+    Ok(replaced)
 }
 
 pub(super) fn api_key(connection: &Connection, key_hash: Hash) -> Result<Option<ApiKeyRecord>, Failure> {
-    let found = connection
-        .prepare_cached(
-            "SELECT key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at
-             FROM api_keys WHERE key_hash = ?1",
-        )?
-        .query_row([key_hash.as_bytes()], |row| {
-            let (permissions, stores): (String, String) = (row.get(3)?, row.get(4)?);
-            let scopes = parse_scopes(&permissions, &stores);
-            Ok(ApiKeyRecord {
-                key_hash: hash(row, 0)?,
-                tenant_id: TenantId::from_bytes(fixed(row, 1)?),
-                agent_id: row.get::<_, Option<Fixed<16>>>(2)?.map(|id| AgentId::from_bytes(id.0)),
-                active: scopes.is_some() && row.get(5)?,
-                permissions: scopes.clone().unwrap_or_default().0,
-                store_ids: scopes.unwrap_or_default().1,
-                created_at: moment(row, 6)?,
-            })
-        })
-        .optional()?;
-    Ok(found)
+    let sql = format!("SELECT {API_KEY_COLUMNS} FROM api_keys WHERE key_hash = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([key_hash.as_bytes()], api_key_row).optional()?)
+}
+
+pub(super) fn api_key_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRecord> {
+    let (permissions, stores): (String, String) = (row.get(3)?, row.get(4)?);
+    let scopes = parse_scopes(&permissions, &stores);
+    let moment = |column| row.get::<_, Option<i64>>(column).map(|m| m.map(Timestamp::from_micros));
+    Ok(ApiKeyRecord {
+        key_hash: hash(row, 0)?,
+        tenant_id: TenantId::from_bytes(fixed(row, 1)?),
+        agent_id: row.get::<_, Option<Fixed<16>>>(2)?.map(|id| AgentId::from_bytes(id.0)),
+        active: scopes.is_some() && row.get(5)?,
+        permissions: scopes.clone().unwrap_or_default().0,
+        store_ids: scopes.unwrap_or_default().1,
+        expires_at: moment(7)?,
+        revoked_at: moment(8)?,
+        created_at: self::moment(row, 6)?,
+    })
 }
 
 pub(super) fn register_sequencer_key(

@@ -7,6 +7,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod key_lifecycle;
 mod keys;
 mod pool;
 mod read;
@@ -18,7 +19,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
+use bowline_ves::{Commitment, Hash, SequencerSigner};
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ use crate::migrations::{AppliedMigration, pending};
 use crate::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
 };
 
 /// Where the file is and how it is opened.
@@ -142,14 +143,14 @@ impl LineStore for SqliteStore {
 
     async fn append(
         &self,
-        batch: Vec<VerifiedEvent>,
+        batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
-        let tail = self.tail.clone();
+        let (tail, heard) = (self.tail.clone(), self.changes.clone());
         let append = move |connection: &mut Connection| {
             let began = Instant::now();
-            let report = append::append(connection, batch, &signer, now)?;
+            let report = append::append(connection, &heard, batch, &signer, now)?;
             metrics::record_append(began.elapsed(), &report);
             // Here and not where the answer is awaited: the caller may be gone, and the followers still wait.
             for (stream, head) in &report.heads {
@@ -228,17 +229,9 @@ impl LineStore for SqliteStore {
         self.readers.run(move |connection| keys::agent_key(connection, tenant_id, agent_id, key_id)).await
     }
 
-    async fn agent_keys(
-        &self,
-        tenant_id: TenantId,
-        agent_id: Option<AgentId>,
-        limit: usize,
-    ) -> Result<Vec<AgentKeyRecord>, StoreError> {
-        self.readers.run(move |connection| keys::agent_keys(connection, tenant_id, agent_id, limit)).await
-    }
-
     async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
-        self.writer.run(move |connection| keys::put_api_key(connection, &key)).await
+        let heard = self.changes.clone();
+        self.writer.run(move |connection| key_lifecycle::keep_api_key(connection, &heard, &key)).await
     }
 
     async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {

@@ -8,8 +8,8 @@ use bowline_types::{CommandId, EventId, StoreId, StreamId};
 use bowline_ves::{Draft, SecretKey, VerifiedEvent, verify};
 
 use crate::events::{
-    agent_key, append, append_at, at, draft, encrypted, grow, new_events, new_stream, receipts, signed,
-    signed_by, signer, signer_of, whole, words,
+    agent_key, append, append_at, at, draft, encrypted, fresh, grow, new_events, new_stream, receipts,
+    signed, signed_by, signer, signer_of, whole, words,
 };
 use crate::support::Place;
 
@@ -122,7 +122,7 @@ pub(crate) async fn a_replay_gets_the_first_receipt_for_ever(place: Arc<Place>) 
     retried.envelope.base_version = Some(77);
     let store = place.open().await;
     let batch = vec![event, signed(draft(stream)), retried];
-    let report = store.append(batch, signer_of(2), at(60)).await.unwrap();
+    let report = store.append(fresh(batch), signer_of(2), at(60)).await.unwrap();
     assert_eq!(words(&report), ["replayed 1", "accepted 5", "replayed 1"]);
     let again = receipts(&report);
     assert_eq!([&again[0], &again[2]], [&first[0], &first[0]]);

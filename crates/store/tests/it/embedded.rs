@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bowline_store::{LineStore, ReadQuery, SqliteConfig, SqliteStore, StoreError};
 use futures_util::FutureExt;
 
-use crate::events::{append, at, grow, new_events, new_stream, signer, whole};
+use crate::events::{append, at, fresh, grow, new_events, new_stream, signer, whole};
 use crate::support::{Engine, Place, run, soon};
 
 async fn open(config: SqliteConfig) -> Arc<dyn LineStore> {
@@ -48,7 +48,7 @@ fn a_dropped_append_that_was_written_wakes_who_waits() {
         let store = open(place.file()).await;
         let stream = new_stream();
         let mut woken = store.tail().watch(stream);
-        drop(store.append(new_events(stream, 3), signer(), at(0)).now_or_never());
+        drop(store.append(fresh(new_events(stream, 3)), signer(), at(0)).now_or_never());
         assert_eq!(*soon(woken.wait_for(|head| *head >= 3)).await.unwrap(), 3);
         assert_eq!(whole(&store, stream).await.len(), 3);
     });

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bowline_store::{AppendOutcome, AppendReport, LineStore, ReadQuery, StoredEvent};
+use bowline_store::{AppendOutcome, AppendReport, LineStore, ReadQuery, StoredEvent, VerifiedBatch};
 use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{
     Draft, EncryptedPayload, Hash, Payload, Receipt, SecretKey, SequencerSigner, Signature, VerifiedEvent,
@@ -87,6 +87,11 @@ pub(crate) fn new_events(stream: StreamId, count: usize) -> Vec<VerifiedEvent> {
     (0..count).map(|_| signed(draft(stream))).collect()
 }
 
+/// Events that were verified a moment ago, whatever has become of agent keys.
+pub(crate) fn fresh(events: Vec<VerifiedEvent>) -> VerifiedBatch {
+    VerifiedBatch { events, keys_epoch: u64::MAX }
+}
+
 /// Appends a batch that the store must not refuse.
 pub(crate) async fn append(store: &Arc<dyn LineStore>, batch: Vec<VerifiedEvent>) -> AppendReport {
     append_at(store, batch, at(0)).await
@@ -98,7 +103,7 @@ pub(crate) async fn append_at(
     batch: Vec<VerifiedEvent>,
     now: Timestamp,
 ) -> AppendReport {
-    store.append(batch, signer(), now).await.unwrap()
+    store.append(fresh(batch), signer(), now).await.unwrap()
 }
 
 /// Appends so many new events to a stream, and returns their receipts.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CursorRecord, LineStore, Permission, RegisterKey,
+    AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CursorRecord, LineStore, Permission,
+    RegisterKey,
 };
 use bowline_types::{AgentId, StoreId, StreamId, TenantId};
 use bowline_ves::Hash;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::events::{at, grow, new_stream};
 use crate::support::Place;
 
-fn agent_key(tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> AgentKeyRecord {
+pub(crate) fn agent_key(tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> AgentKeyRecord {
     AgentKeyRecord {
         tenant_id,
         agent_id,
@@ -23,6 +24,8 @@ fn agent_key(tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> AgentKeyRec
         status: AgentKeyStatus::Active,
         valid_from: None,
         valid_to: None,
+        revoked_at: None,
+        revoked_reason: None,
         created_at: at(i64::from(key_id)),
     }
 }
@@ -57,17 +60,20 @@ pub(crate) async fn agent_keys_are_listed_oldest_first(place: Arc<Place>) {
     let store = place.open().await;
     let (tenant, agent, colleague) = (TenantId::random(), AgentId::random(), AgentId::random());
     let key = |agent_id, key_id| agent_key(tenant, agent_id, key_id);
+    let list = async |store: &Arc<dyn LineStore>, agent, limit| {
+        store.agent_keys(AgentKeyFilter::of(tenant, agent, limit)).await.unwrap()
+    };
     let mut keys = vec![key(agent, 5), key(colleague, 2), key(agent, 1), key(colleague, 4), key(agent, 3)];
     for key in &keys {
         store.register_agent_key(key.clone()).await.unwrap();
     }
     store.register_agent_key(agent_key(TenantId::random(), agent, 6)).await.unwrap();
     keys.sort_by_key(|key| key.created_at);
-    assert_eq!(store.agent_keys(tenant, None, usize::MAX).await.unwrap(), keys);
-    assert_eq!(store.agent_keys(tenant, None, 2).await.unwrap(), keys[..2]);
+    assert_eq!(list(&store, None, usize::MAX).await, keys);
+    assert_eq!(list(&store, None, 2).await, keys[..2]);
     keys.retain(|key| key.agent_id == agent);
-    assert_eq!(store.agent_keys(tenant, Some(agent), 10).await.unwrap(), keys);
-    assert!(store.agent_keys(tenant, Some(AgentId::random()), 10).await.unwrap().is_empty());
+    assert_eq!(list(&store, Some(agent), 10).await, keys);
+    assert!(list(&store, Some(AgentId::random()), 10).await.is_empty());
 }
 
 pub(crate) async fn of_two_keys_registered_at_a_time_one_wins(place: Arc<Place>) {
@@ -88,7 +94,7 @@ pub(crate) async fn of_two_keys_registered_at_a_time_one_wins(place: Arc<Place>)
     }
 }
 
-fn api_key() -> ApiKeyRecord {
+pub(crate) fn api_key() -> ApiKeyRecord {
     ApiKeyRecord {
         key_hash: Hash::new([4; 32]),
         tenant_id: TenantId::random(),
@@ -96,6 +102,8 @@ fn api_key() -> ApiKeyRecord {
         permissions: vec![Permission::Write, Permission::Read],
         store_ids: vec![StoreId::random(), StoreId::random()],
         active: true,
+        expires_at: Some(at(90)),
+        revoked_at: None,
         created_at: at(0),
     }
 }
@@ -114,6 +122,8 @@ pub(crate) async fn an_api_key_is_kept_and_replaced_whole(place: Arc<Place>) {
         permissions: Vec::new(),
         store_ids: Vec::new(),
         active: false,
+        expires_at: None,
+        revoked_at: Some(at(8)),
         created_at: at(9),
     };
     store.put_api_key(replaced.clone()).await.unwrap();

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, CommitmentFilter, CommitmentOrigin, CursorRecord,
-    LineStore, ReadQuery, StoreError, schema_version,
+    AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyFilter, ApiKeyRecord, CommitmentFilter,
+    CommitmentOrigin, CursorRecord, KeyChange, KeyRotation, LineStore, ReadQuery, Retire, StoreError,
+    schema_version,
 };
 use bowline_types::{AgentId, BatchId, EventId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
 use uuid::Uuid;
 
-use crate::events::{append, at, grow, new_events, new_stream, receipts, signer, whole, words};
+use crate::events::{append, at, fresh, grow, new_events, new_stream, receipts, signer, whole, words};
 use crate::support::{Place, soon};
 
 pub(crate) async fn everything_is_there_after_reopening(place: Arc<Place>) {
@@ -105,6 +106,8 @@ async fn every_call(
         status: AgentKeyStatus::Active,
         valid_from: None,
         valid_to: None,
+        revoked_at: None,
+        revoked_reason: None,
         created_at: at(0),
     };
     let api_key = ApiKeyRecord {
@@ -114,13 +117,27 @@ async fn every_call(
         permissions: Vec::new(),
         store_ids: Vec::new(),
         active: true,
+        expires_at: None,
+        revoked_at: None,
         created_at: at(0),
     };
+    let (name, change) = (agent_key.name(), KeyChange::Revoke { reason: None });
+    let rotation = KeyRotation {
+        tenant_id,
+        agent_id,
+        key_id: None,
+        public_key: [2; 32],
+        valid_to: None,
+        old_key_id: None,
+        retire: Retire::At(at(9)),
+        now: at(0),
+    };
+    let api_keys = ApiKeyFilter { tenant_id, agent_id: None, hashes: None, limit: 9 };
     let cursor = CursorRecord { follower: "audit".to_owned(), stream, sequence_number: 1 };
     let filter = CommitmentFilter { stream, from: 1, limit: 1 };
     let origin = CommitmentOrigin::Client;
     vec![
-        ("append", store.append(new_events(stream, 1), signer(), at(0)).await.map(drop)),
+        ("append", store.append(fresh(new_events(stream, 1)), signer(), at(0)).await.map(drop)),
         ("read", store.read(ReadQuery::from(stream, 1, 9)).await.map(drop)),
         ("event", store.event(stream, event_id).await.map(drop)),
         ("head", store.head(stream).await.map(drop)),
@@ -134,7 +151,11 @@ async fn every_call(
         ("commitment_upper_levels", store.commitment_upper_levels(batch_id).await.map(drop)),
         ("register_agent_key", store.register_agent_key(agent_key).await.map(drop)),
         ("agent_key", store.agent_key(tenant_id, agent_id, 1).await.map(drop)),
-        ("agent_keys", store.agent_keys(tenant_id, None, 9).await.map(drop)),
+        ("agent_keys", store.agent_keys(AgentKeyFilter::of(tenant_id, None, 9)).await.map(drop)),
+        ("change_agent_key", store.change_agent_key(name, change, at(0)).await.map(drop)),
+        ("rotate_agent_key", store.rotate_agent_key(rotation).await.map(drop)),
+        ("api_keys", store.api_keys(api_keys).await.map(drop)),
+        ("revoke_api_key", store.revoke_api_key(Hash::ZERO, at(0)).await.map(drop)),
         ("put_api_key", store.put_api_key(api_key).await),
         ("api_key", store.api_key(Hash::ZERO).await.map(drop)),
         ("register_sequencer_key", store.register_sequencer_key(Uuid::nil(), [1; 32], at(0)).await.map(drop)),
@@ -153,7 +174,7 @@ pub(crate) async fn closing_finishes_what_is_under_way(place: Arc<Place>) {
         .iter()
         .map(|batch| {
             let (store, batch) = (Arc::clone(&store), batch.clone());
-            tokio::spawn(async move { store.append(batch, signer(), at(0)).await })
+            tokio::spawn(async move { store.append(fresh(batch), signer(), at(0)).await })
         })
         .collect();
     tokio::task::yield_now().await;

@@ -11,6 +11,7 @@ mod append;
 mod commitments;
 mod embedded;
 mod events;
+mod key_lifecycle;
 mod keys;
 mod lifecycle;
 mod model;
@@ -69,6 +70,16 @@ conformance! {
         words_that_this_binary_does_not_know_grant_nothing,
         a_sequencer_key_keeps_its_version,
         a_cursor_never_goes_back,
+    }
+    key_lifecycle {
+        a_rotation_registers_the_next_key_and_lets_the_old_one_run_out,
+        a_revocation_is_for_ever,
+        a_validity_is_changed_in_parts,
+        keys_are_listed_by_their_status_of_the_moment,
+        of_two_rotations_at_a_time_both_keys_stand,
+        a_batch_that_was_verified_before_a_change_is_refused,
+        a_registration_disturbs_nobody,
+        api_keys_are_listed_and_revoked,
     }
     lifecycle {
         everything_is_there_after_reopening,

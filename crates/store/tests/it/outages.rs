@@ -9,7 +9,7 @@ use bowline_types::StreamId;
 use sqlx::{Connection, PgConnection};
 use tracing::instrument::WithSubscriber;
 
-use crate::events::{append, at, draft, grow, new_events, new_stream, signed, signer, whole, words};
+use crate::events::{append, at, draft, fresh, grow, new_events, new_stream, signed, signer, whole, words};
 use crate::support::{Engine, Log, Place, run, soon, until};
 
 async fn open(config: PostgresConfig) -> Arc<dyn LineStore> {
@@ -110,7 +110,7 @@ fn a_stream_that_is_locked_too_long_is_unavailable_and_untouched() {
         let mut holder = place.connect().await;
         let mut lock = holder.begin().await.unwrap();
         sqlx::raw_sql("SELECT * FROM sequence_counters FOR UPDATE").execute(&mut *lock).await.unwrap();
-        let refused = soon(store.append(batch.clone(), signer(), at(0))).await;
+        let refused = soon(store.append(fresh(batch.clone()), signer(), at(0))).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         // Neither other streams nor readers wait.
         grow(&store, neighbour, 1).await;
@@ -215,7 +215,7 @@ fn a_connection_that_breaks_before_an_append_writes_changes_nothing() {
         let mut lock = holder.begin().await.unwrap();
         sqlx::raw_sql("LOCK TABLE ves_events IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         let (appender, sent) = (Arc::clone(&store), batch.clone());
-        let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
+        let append_task = tokio::spawn(async move { appender.append(fresh(sent), signer(), at(0)).await });
         let waiting = "wait_event_type = 'Lock' AND query LIKE '%sequence_counters%'";
         until_there_is(&place, waiting).await;
         terminate(&place, waiting).await;
@@ -243,7 +243,7 @@ fn a_connection_that_breaks_while_an_append_writes_leaves_the_outcome_unknown_an
         place.execute(slow_commit).await;
         let batch = new_events(stream, 1);
         let (appender, sent) = (Arc::clone(&store), batch.clone());
-        let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
+        let append_task = tokio::spawn(async move { appender.append(fresh(sent), signer(), at(0)).await });
         let committing = "wait_event = 'PgSleep'";
         until_there_is(&place, committing).await;
         terminate(&place, committing).await;

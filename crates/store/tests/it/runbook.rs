@@ -35,10 +35,12 @@ async fn populated(place: &Place) -> (Arc<dyn LineStore>, StreamId) {
             tenant_id: stream.tenant_id,
             agent_id: AGENT,
             key_id,
-            public_key: [1; 32],
+            public_key: [key_id as u8; 32],
             status,
             valid_from: None,
             valid_to: None,
+            revoked_at: None,
+            revoked_reason: None,
             created_at: at(i64::from(key_id)),
         };
         store.register_agent_key(key).await.unwrap();

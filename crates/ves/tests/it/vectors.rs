@@ -5,7 +5,7 @@
 use bowline_types::{EventId, StoreId, StreamId, TenantId};
 use bowline_ves::{
     Commitment, EncryptedPayload, Envelope, Hash, Payload, Placement, Receipt, Signature, Tree,
-    attestation_hash, canonicalize, event_signing_hash, key_possession_challenge, leaf_hash, pad_leaf,
+    attestation_hash, canonicalize, event_signing_hash, key_possession_hash, leaf_hash, pad_leaf,
     payload_aad, payload_plain_hash, receipt_hash, root, sign_envelope, state_root, stream_hash,
 };
 
@@ -275,7 +275,8 @@ fn commitments_chain_and_survive_their_json() {
 
 #[test]
 fn the_possession_challenge_is_the_domain_and_the_key() {
-    assert_eq!(key_possession_challenge(&[7, 8]), b"VES_POP_V1\x07\x08");
+    let possession = "92ed61abcb75ce836578c03bd8b7c3a7ce99069c98b3f46efdef8e0272cd84c2";
+    assert_eq!(key_possession_hash(&[7, 8]).to_string(), possession);
 }
 
 #[test]
