@@ -17,14 +17,15 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::LineStore;
+pub use contract::{BudgetStore, LineStore, SchemaStore};
 pub use error::StoreError;
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
-    CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
-    ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, BudgetRecord,
+    CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,
+    InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
+    SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead,
 };
 pub use sqlite::{SqliteConfig, SqliteStore};
 pub use tail::Tail;

@@ -26,6 +26,9 @@ macro_rules! migrations {
 pub(crate) const MIGRATIONS: &[Migration] = migrations![
     1 "0001_line",
     2 "0002_change_epochs",
+    3 "0003_api_key_rate_limits",
+    4 "0004_rate_budgets",
+    5 "0005_event_schemas",
 ];
 
 /// The schema version that this binary reads and writes.

@@ -2,12 +2,19 @@
 //!
 //! No record knows how it is kept; the conversions are in each store's `rows`.
 
+mod budgets;
+mod schemas;
+
 use std::collections::HashMap;
 
 use bowline_types::{AgentId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Envelope, Hash, Receipt, Rejection};
 use uuid::Uuid;
 
+pub use self::budgets::BudgetRecord;
+pub use self::schemas::{
+    InsertSchema, SchemaCompatibility, SchemaFilter, SchemaHead, SchemaRecord, SchemaStatus,
+};
 use crate::StoreError;
 
 /// What became of one event of an append.
@@ -252,6 +259,8 @@ pub struct ApiKeyRecord {
     pub store_ids: Vec<StoreId>,
     /// Whether it may be used.
     pub active: bool,
+    /// Requests and events that it may bring a minute; none for as many as its tenant may.
+    pub rate_limit: Option<u32>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -169,12 +169,14 @@ pub(super) struct ApiKeyRequest {
     /// Also `admin`, over the tenant.
     #[serde(default)]
     admin: bool,
+    /// Requests and events that it may bring a minute, 1 or more; as many as its tenant may if absent.
+    rate_limit: Option<u32>,
 }
 
 /// Make an API key for an agent. It is shown once and kept only as its hash.
 #[utoipa::path(post, path = "/api/v1/agents/{agent_id}/api-keys", tag = "keys",
     params(("agent_id" = String, Path, description = "The agent that the key is bound to")), request_body = ApiKeyRequest,
-    responses((status = 200, description = "`{\"success\":true,\"apiKey\",\"keyHashPrefix\",\"permissions\",\"message\"}`",
+    responses((status = 200, description = "`{\"success\":true,\"apiKey\",\"keyHashPrefix\",\"permissions\",\"rateLimit\",\"message\"}`",
         body = Object)))]
 pub(super) async fn create_api_key(
     State(api): State<Api>,
@@ -190,6 +192,9 @@ pub(super) async fn create_api_key(
     }
     if request.read_only && request.admin {
         return Err(refuse("readOnly and admin exclude each other"));
+    }
+    if request.rate_limit == Some(0) {
+        return Err(refuse("rateLimit: 1 or more, or leave it out for no limit of its own"));
     }
     // A credential can't hand out more than it has.
     for store_id in &request.store_ids {
@@ -207,6 +212,7 @@ pub(super) async fn create_api_key(
     };
     let key = ApiKeySecret::generate(tenant_id)
         .map_err(|error| ApiError::new(Code::InternalError, error.to_string()).for_agents())?;
+    let rate_limit = request.rate_limit;
     let words = permissions.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(",");
     let record = ApiKeyRecord {
         key_hash: key.hash(),
@@ -215,6 +221,7 @@ pub(super) async fn create_api_key(
         permissions,
         store_ids: request.store_ids,
         active: true,
+        rate_limit: request.rate_limit,
         created_at: api.line.clock.now(),
     };
     api.line.store.put_api_key(record).await.map_err(|error| ApiError::from(error).for_agents())?;
@@ -226,6 +233,7 @@ pub(super) async fn create_api_key(
         "apiKey": key.reveal(),
         "keyHashPrefix": prefix,
         "permissions": words,
+        "rateLimit": rate_limit,
         "message": "this is the only time that the key is shown",
     })))
 }

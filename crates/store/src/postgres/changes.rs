@@ -9,7 +9,6 @@ pub(super) const CHANNEL: &str = "bowline_changes";
 
 /// Raises the epoch of that kind, and tells the other processes when the transaction commits; the caller
 /// observes it then. Callers raise it as their last statement, since its row is locked until the commit.
-#[allow(dead_code, reason = "its callers come with the records that they change")]
 pub(super) async fn bump(connection: &mut PgConnection, kind: ChangeKind) -> sqlx::Result<u64> {
     let epoch: i64 = sqlx::query_scalar(
         "WITH raised AS (UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = $1 RETURNING epoch)

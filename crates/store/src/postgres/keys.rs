@@ -102,11 +102,11 @@ fn agent_key_row(row: &PgRow) -> sqlx::Result<AgentKeyRecord> {
 
 pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, rate_limit)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (key_hash) DO UPDATE SET tenant_id = excluded.tenant_id, agent_id = excluded.agent_id,
              permissions = excluded.permissions, store_ids = excluded.store_ids, active = excluded.active,
-             created_at = excluded.created_at",
+             created_at = excluded.created_at, rate_limit = excluded.rate_limit",
     )
     .bind(&key.key_hash.as_bytes()[..])
     .bind(key.tenant_id.uuid())
@@ -115,6 +115,7 @@ pub(super) async fn put_api_key(pool: &PgPool, key: &ApiKeyRecord) -> Result<(),
     .bind(join_words(key.store_ids.iter()))
     .bind(key.active)
     .bind(key.created_at.to_chrono())
+    .bind(key.rate_limit.map(i64::from))
     .execute(pool)
     .await
     .map(drop)
@@ -140,6 +141,10 @@ fn api_key_row(row: &PgRow) -> sqlx::Result<ApiKeyRecord> {
         permissions: scopes.clone().unwrap_or_default().0,
         store_ids: scopes.unwrap_or_default().1,
         created_at: moment(row, "created_at")?,
+        // A limit that this binary can't hold is the highest that it can.
+        rate_limit: row
+            .try_get::<Option<i64>, _>("rate_limit")?
+            .map(|l| u32::try_from(l).unwrap_or(u32::MAX)),
     })
 }
 

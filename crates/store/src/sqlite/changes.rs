@@ -7,7 +7,6 @@ use super::rows::unsigned;
 use crate::{ChangeKind, Changes};
 
 /// Raises the epoch of that kind; the caller observes it once the transaction is committed.
-#[allow(dead_code, reason = "its callers come with the records that they change")]
 pub(super) fn bump(transaction: &Transaction<'_>, kind: ChangeKind) -> Result<u64, Failure> {
     let mut statement = transaction
         .prepare_cached("UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = ?1 RETURNING epoch")?;

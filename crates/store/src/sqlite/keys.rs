@@ -90,8 +90,9 @@ fn agent_key_row(row: &Row<'_>) -> rusqlite::Result<AgentKeyRecord> {
 
 pub(super) fn put_api_key(connection: &mut Connection, key: &ApiKeyRecord) -> Result<(), Failure> {
     connection.execute(
-        "INSERT OR REPLACE INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at,
+             rate_limit)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         (
             key.key_hash.as_bytes(),
             key.tenant_id.as_bytes(),
@@ -100,6 +101,7 @@ pub(super) fn put_api_key(connection: &mut Connection, key: &ApiKeyRecord) -> Re
             join_words(key.store_ids.iter()),
             key.active,
             key.created_at.micros(),
+            key.rate_limit,
         ),
     )?;
     Ok(())
@@ -108,7 +110,7 @@ pub(super) fn put_api_key(connection: &mut Connection, key: &ApiKeyRecord) -> Re
 pub(super) fn api_key(connection: &Connection, key_hash: Hash) -> Result<Option<ApiKeyRecord>, Failure> {
     let found = connection
         .prepare_cached(
-            "SELECT key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at
+            "SELECT key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, rate_limit
              FROM api_keys WHERE key_hash = ?1",
         )?
         .query_row([key_hash.as_bytes()], |row| {
@@ -122,6 +124,7 @@ pub(super) fn api_key(connection: &Connection, key_hash: Hash) -> Result<Option<
                 permissions: scopes.clone().unwrap_or_default().0,
                 store_ids: scopes.unwrap_or_default().1,
                 created_at: moment(row, 6)?,
+                rate_limit: row.get(7)?,
             })
         })
         .optional()?;

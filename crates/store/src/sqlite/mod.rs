@@ -5,12 +5,14 @@
 //! one process: whoever opens it holds the data folder's lock (the node sees to that).
 
 mod append;
+mod budgets;
 mod changes;
 mod commitments;
 mod keys;
 mod pool;
 mod read;
 mod rows;
+mod schemas;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -96,6 +96,7 @@ fn api_key() -> ApiKeyRecord {
         permissions: vec![Permission::Write, Permission::Read],
         store_ids: vec![StoreId::random(), StoreId::random()],
         active: true,
+        rate_limit: Some(u32::MAX),
         created_at: at(0),
     }
 }
@@ -114,6 +115,7 @@ pub(crate) async fn an_api_key_is_kept_and_replaced_whole(place: Arc<Place>) {
         permissions: Vec::new(),
         store_ids: Vec::new(),
         active: false,
+        rate_limit: None,
         created_at: at(9),
     };
     store.put_api_key(replaced.clone()).await.unwrap();
