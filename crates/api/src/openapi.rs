@@ -19,6 +19,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "read", description = "Read and follow streams."),
         (name = "prove", description = "Commit, prove and export."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
+        (name = "schemas", description = "What payloads must look like."),
         (name = "operate", description = "Health and metrics.")
     ),
     modifiers(&Schemes)

@@ -11,15 +11,31 @@ use bowline_store::SchemaCompatibility;
 use serde_json::{Map, Value};
 
 /// Keywords that accept and refuse nothing.
-const DESCRIPTIONS: [&str; 9] =
-    ["$comment", "$id", "$schema", "title", "description", "default", "examples", "deprecated", "readOnly"];
+const DESCRIPTIONS: [&str; 10] = [
+    "$comment",
+    "$id",
+    "$schema",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+];
 
 /// Keywords that [`keyword`] compares or that are compared together with another.
 const LOWER_BOUNDS: [&str; 5] = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"];
 const UPPER_BOUNDS: [&str; 5] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"];
 
-/// Keywords whose meaning depends on their neighbours: with them, only equal schemas are comparable.
-const ENTANGLED: [&str; 3] = ["unevaluatedProperties", "unevaluatedItems", "patternProperties"];
+/// Keywords whose meaning depends on their neighbours: where the first of a row stands in either schema, all of the
+/// row must be the same in both.
+const ENTANGLED: [&[&str]; 4] = [
+    &["patternProperties", "properties", "additionalProperties"],
+    &["prefixItems", "items"],
+    &["minContains", "contains"],
+    &["maxContains", "contains"],
+];
 
 /// Why `new` may not follow `old`; none if it may.
 pub(crate) fn objection(compatibility: SchemaCompatibility, old: &Value, new: &Value) -> Option<String> {
@@ -28,6 +44,9 @@ pub(crate) fn objection(compatibility: SchemaCompatibility, old: &Value, new: &V
         let why = widens(old, new, "").err()?;
         Some(format!("not forward compatible, seen from the version before it: {why}"))
     };
+    if compatibility != SchemaCompatibility::None && old.get("$schema") != new.get("$schema") {
+        return Some("$schema names another draft, under which the same words mean other things".to_owned());
+    }
     match compatibility {
         SchemaCompatibility::Backward => backward(),
         SchemaCompatibility::Forward => forward(),
@@ -49,21 +68,20 @@ fn widens(wide: &Value, narrow: &Value, at: &str) -> Result<(), String> {
     if wide == narrow {
         return Ok(());
     }
-    if ENTANGLED.iter().any(|keyword| wide.contains_key(*keyword) || narrow.contains_key(*keyword))
-        && ENTANGLED
-            .iter()
-            .chain(&["properties", "additionalProperties", "items", "prefixItems"])
-            .any(|keyword| wide.get(*keyword) != narrow.get(*keyword))
-    {
-        return Err(format!(
-            "{} uses {}, which can't be compared: keep what stands beside it as it is",
-            place(at),
-            ENTANGLED.join(", ")
-        ));
+    for keyword in ["unevaluatedProperties", "unevaluatedItems"] {
+        if wide.contains_key(keyword) || narrow.contains_key(keyword) {
+            return Err(format!("{} uses `{keyword}`, beside which nothing can be compared", place(at)));
+        }
+    }
+    for row in ENTANGLED {
+        let used = wide.contains_key(row[0]) || narrow.contains_key(row[0]);
+        if used && row.iter().any(|keyword| wide.get(*keyword) != narrow.get(*keyword)) {
+            return Err(format!("{} uses `{}`: keep {} as they are", place(at), row[0], row.join(" and ")));
+        }
     }
     // References mean what their targets say, which stand in `$defs`.
     wide.keys()
-        .filter(|key| !DESCRIPTIONS.contains(&key.as_str()) && key.as_str() != "writeOnly")
+        .filter(|key| !DESCRIPTIONS.contains(&key.as_str()))
         .try_for_each(|key| keyword(key, wide, narrow, at))
 }
 
@@ -239,6 +257,8 @@ mod tests {
             (changed("/properties/lines/items", json!(true)), true, false),
             (changed("/allOf", json!([{"required": ["state"]}])), false, true),
             (changed("/patternProperties", json!({"^x": {"type": "string"}})), false, false),
+            (changed("/unevaluatedProperties", json!(false)), false, false),
+            (changed("/properties/lines/prefixItems", json!([true])), false, false),
             (json!(true), true, false),
             (json!(false), false, true),
         ];

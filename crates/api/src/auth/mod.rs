@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bowline_runtime::Clock;
 use bowline_store::{ApiKeyRecord, LineStore, Permission};
@@ -24,7 +22,6 @@ pub use self::keys::ApiKeySecret;
 pub use self::token::{TokenClaims, sign_token};
 use crate::config::{AuthConfig, AuthMode};
 use crate::error::ApiError;
-use crate::state::Api;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +33,8 @@ pub(crate) struct Principal {
     pub(crate) permissions: Vec<Permission>,
     /// The stores it may touch; empty for all of the tenant's.
     pub(crate) store_ids: Vec<StoreId>,
+    /// The API key and what it may bring a minute, if it has a limit of its own.
+    pub(crate) key_limit: Option<(Hash, u32)>,
 }
 
 impl Principal {
@@ -45,6 +44,7 @@ impl Principal {
             agent_id: None,
             permissions: Permission::ALL.to_vec(),
             store_ids: Vec::new(),
+            key_limit: None,
         }
     }
 
@@ -91,14 +91,6 @@ impl Principal {
     /// Whether the principal may see the stream at all.
     pub(crate) fn may_read(&self, stream: StreamId) -> bool {
         self.require_stream(Permission::Read, stream).is_ok()
-    }
-}
-
-impl FromRequestParts<Api> for Principal {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        api.authenticator.authenticate(&parts.headers).await
     }
 }
 
@@ -169,8 +161,9 @@ impl Authenticator {
                 "the API key is unknown or revoked",
             ));
         };
-        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, .. } = record;
-        let principal = Principal { tenant_id, agent_id, permissions, store_ids };
+        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, rate_limit, .. } = record;
+        let key_limit = rate_limit.map(|per_minute| (hash, per_minute));
+        let principal = Principal { tenant_id, agent_id, permissions, store_ids, key_limit };
         self.remember(hash, principal.clone());
         Ok(principal)
     }
@@ -245,6 +238,7 @@ mod tests {
             agent_id: Some(AgentId::random()),
             permissions: vec![Permission::Read],
             store_ids: vec![stream.store_id],
+            key_limit: None,
         };
         assert!(narrow.require_stream(Permission::Read, stream).is_ok());
         assert!(narrow.require_stream(Permission::Write, stream).is_err());

@@ -170,6 +170,7 @@ fn principal(claims: &TokenClaims) -> Option<Principal> {
         agent_id: claims.agent.as_deref().map(str::parse::<AgentId>).transpose().ok()?,
         permissions: words(&claims.perms).map(Permission::parse).collect::<Option<_>>()?,
         store_ids: words(&claims.stores).map(str::parse::<StoreId>).collect::<Result<_, _>>().ok()?,
+        key_limit: None,
     })
 }
 

@@ -10,8 +10,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bowline_line::count_rejection;
 use bowline_store::{AppendOutcome, Permission};
-use bowline_types::{AgentId, BatchId, Code, StreamId};
-use bowline_ves::{Envelope, Receipt, Rejection};
+use bowline_types::{AgentId, BatchId, Code, EventId, StreamId};
+use bowline_ves::{Envelope, Receipt, Rejection, VerifiedEvent};
 use bytes::Bytes;
 use metrics::{counter, histogram};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use super::extract::RawBody;
 use crate::auth::Principal;
 use crate::error::ApiError;
+use crate::meter::PayingByEvent;
 use crate::metrics::{EVENTS_RECEIVED, INGEST_SECONDS, REQUEST_EVENTS};
 use crate::state::Api;
 
@@ -141,23 +142,27 @@ struct Batch {
         (status = 401, description = "No valid credential"),
         (status = 403, description = "The credential is not for this tenant, store or agent"),
         (status = 413, description = "`BATCH_TOO_LARGE` or `PAYLOAD_TOO_LARGE`"),
+        (status = 429, description = "`RATE_LIMIT_EXCEEDED`: `Retry-After` says when the same batch would pass"),
         (status = 503, description = "Overloaded, draining, or the database is away: `Retry-After` says when to come back"),
         (status = 507, description = "`STORAGE_FULL`: nothing was done")
     ))]
 pub(super) async fn ingest(
     State(api): State<Api>,
-    principal: Principal,
+    payer: PayingByEvent,
     RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
-    principal.require(Permission::Write)?;
-    let batch = if body.len() <= INLINE_BODY_BYTES_MAX {
-        parse(&api, &body)?
-    } else {
-        let api = api.clone();
-        let parsed = tokio::task::spawn_blocking(move || parse(&api, &body)).await;
-        parsed.map_err(|error| ApiError::new(Code::InternalError, error.to_string()))??
+    let parsed = match payer.principal.require(Permission::Write) {
+        Err(refused) => Err(refused),
+        Ok(()) if body.len() <= INLINE_BODY_BYTES_MAX => parse(&api, &body),
+        Ok(()) => {
+            let api = api.clone();
+            let parsed = tokio::task::spawn_blocking(move || parse(&api, &body)).await;
+            parsed.map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?
+        }
     };
+    payer.charge(&api, parsed.as_ref().map_or(1, |batch| batch.events)).await?;
+    let (principal, batch) = (payer.principal, parsed?);
     counter!(EVENTS_RECEIVED).increment(batch.events as u64);
     histogram!(REQUEST_EVENTS).record(batch.events as f64);
     let response = take(&api, &principal, batch).await;
@@ -261,6 +266,7 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
             Err(rejection) => rejections.push(rejected(index, Some(event_id.to_string()), &rejection)),
         }
     }
+    let (verified, verified_places) = fitting(api, verified, verified_places, &mut rejections).await?;
     let (outcomes, head) = if verified.is_empty() {
         let head = match stream {
             Some(stream) => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
@@ -278,6 +284,30 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     }
     rejections.sort_by_key(|rejection| rejection.index);
     answer(&outcomes, rejections, head)
+}
+
+/// Leaves out the events whose payload breaks the schema of its type.
+async fn fitting(
+    api: &Api,
+    verified: Vec<VerifiedEvent>,
+    places: Vec<(usize, EventId)>,
+    rejections: &mut Vec<RejectionAnswer>,
+) -> Result<(Vec<VerifiedEvent>, Vec<(usize, EventId)>), ApiError> {
+    let judged = api.schemas.judge(verified).await?;
+    let mut fitting = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
+    for (place, judged) in places.into_iter().zip(judged) {
+        match judged {
+            Ok(event) => {
+                fitting.0.push(event);
+                fitting.1.push(place);
+            }
+            Err(rejection) => {
+                count_rejection(&rejection);
+                rejections.push(rejected(place.0, Some(place.1.to_string()), &rejection));
+            }
+        }
+    }
+    Ok(fitting)
 }
 
 fn answer(

@@ -10,6 +10,7 @@ mod follow;
 mod health;
 mod ingest;
 mod proofs;
+mod schemas;
 
 use axum::Router;
 use axum::http::header;
@@ -45,6 +46,12 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(agents::register_key, agents::list_keys))
         .routes(routes!(agents::create_api_key))
         .routes(routes!(agents::sequencer_keys))
+        .routes(routes!(schemas::register, schemas::list))
+        .routes(routes!(schemas::get, schemas::delete))
+        .routes(routes!(schemas::set_status))
+        .routes(routes!(schemas::validate))
+        .routes(routes!(schemas::versions))
+        .routes(routes!(schemas::latest))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::status))

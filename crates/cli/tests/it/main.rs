@@ -22,7 +22,9 @@ mod load;
 mod node;
 mod offline;
 mod outage;
+mod rate_limits;
 mod runbook;
+mod schemas;
 mod server;
 mod site;
 mod stopping;
@@ -69,6 +71,13 @@ on_both! {
     limits {
         errors_have_one_shape_and_the_requests_id,
     }
+    rate_limits {
+        what_exceeds_a_limit_is_told_and_appends_nothing,
+    }
+    schemas {
+        versions_follow_each_other_and_are_found,
+        a_payload_that_breaks_its_schema_is_rejected_alone,
+    }
 }
 
 tests! { Sqlite:
@@ -104,6 +113,10 @@ tests! { Sqlite:
         settings_and_schemas_are_checked_without_a_node,
         the_demo_catches_a_tampered_copy,
     }
+    schemas {
+        each_mode_does_what_it_says,
+        hostile_schemas_are_refused_and_reach_nothing,
+    }
     outage {
         a_node_outlives_its_database,
     }
@@ -112,5 +125,11 @@ tests! { Sqlite:
 tests! { Postgres:
     two_nodes {
         two_nodes_write_one_stream,
+    }
+    rate_limits {
+        two_nodes_share_one_limit,
+    }
+    schemas {
+        another_node_hears_of_a_schema,
     }
 }

@@ -34,6 +34,12 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("JWT_SECRET", "api.auth.jwt_secret"),
     name("JWT_ISSUER", "api.auth.jwt_issuer"),
     name("JWT_AUDIENCE", "api.auth.jwt_audience"),
+    name("RATE_LIMIT_PER_MINUTE", "api.rate_limits.per_minute"),
+    name("RATE_LIMIT_WINDOW_SECONDS", "api.rate_limits.window_secs"),
+    name("RATE_LIMIT_MAX_ENTRIES", "api.rate_limits.entries_max"),
+    name("SCHEMA_VALIDATION_MODE", "schemas.mode"),
+    name("CACHE_SCHEMA_MAX", "schemas.cached_max"),
+    name("CACHE_SCHEMA_TTL_SECS", "schemas.cached_secs"),
     name("REQUEST_TIMEOUT_SECS", "line.limits.request_secs_max"),
     name("MAX_BODY_SIZE_BYTES", "line.limits.body_bytes_max"),
     name("MAX_EVENTS_PER_BATCH", "line.limits.batch_events_max"),
@@ -49,9 +55,7 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
 /// Names that operators of the original sequencer set and that this version does not serve. A node that finds
 /// one says so in its log when it starts.
 pub const UNSERVED: &[&str] = &[
-    "RATE_LIMIT_PER_MINUTE",
     "ADMIN_IP_ALLOWLIST",
-    "SCHEMA_VALIDATION_MODE",
     "READ_DATABASE_URL",
     "GRPC_PORT",
     "L2_RPC_URL",
