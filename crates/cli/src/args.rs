@@ -12,7 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail, verify,
+    append, bench, commitments, completions, config, demo, events, export, head, keys, schemas, serve, tail,
+    verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -104,6 +105,9 @@ pub(crate) enum Command {
     /// Agents' keys and the sequencer's
     #[command(subcommand)]
     Keys(keys::What),
+    /// What payloads of an event type must look like
+    #[command(subcommand)]
+    Schemas(schemas::What),
     /// Measure this machine, or a server on it
     #[command(subcommand)]
     Bench(bench::What),

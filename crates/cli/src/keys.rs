@@ -2,6 +2,8 @@
 //!
 //! It refuses to print a secret: a generated seed goes to its file and nowhere else.
 
+mod api_key;
+
 use bowline_types::{AgentId, TenantId};
 use bowline_ves::AgentPublicKey;
 use clap::{Args, Subcommand};
@@ -23,6 +25,8 @@ pub(crate) enum What {
     Register(RegisterOptions),
     /// Make an agent's key on this machine, in DATA/agents/NAME.json
     Generate(GenerateOptions),
+    /// Make an API key for an agent; it is shown once
+    Api(api_key::Options),
     /// Show the sequencer's public keys, for `bowline verify`
     Sequencer,
 }
@@ -68,6 +72,7 @@ pub(crate) async fn run(context: &Context, what: What) -> Outcome {
         What::List(options) => list(context, options).await,
         What::Register(options) => register(context, options).await,
         What::Generate(options) => generate(context, &options.agent),
+        What::Api(options) => api_key::run(context, options).await,
         What::Sequencer => sequencer(context).await,
     }
 }

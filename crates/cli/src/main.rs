@@ -21,6 +21,7 @@ mod local;
 mod migrate;
 mod output;
 mod progress;
+mod schemas;
 mod serve;
 mod tail;
 mod verify;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Verify(what) => verify::run(&context, what),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
+        Command::Schemas(what) => block_on(schemas::run(&context, what)),
         Command::Bench(what) => bench::run(&context, what),
         Command::Completions(options) => completions::run(&context, options),
     }
