@@ -1,4 +1,7 @@
-//! The frame around every route: request id, time limit, panics, safe headers, metrics and the error body.
+//! The frame around every route: request id, time limit, panics, rate limit and safe headers, metrics and the error
+//! body.
+//!
+//! It decides nothing about a request: what a route or an extractor has said becomes an answer here.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};

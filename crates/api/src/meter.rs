@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use bowline_store::StoreError;
 use bowline_types::Code;
 
 use crate::auth::Principal;
@@ -102,6 +103,8 @@ fn error(refusal: Refusal, is_authentication: bool) -> ApiError {
     let per =
         |limit: Limit| format!("{} requests and events in {} s", limit.units, limit.window_us / 1_000_000);
     match refusal {
+        // A lease may have been taken, which nobody needs to find out; the request itself did nothing.
+        Refusal::Store(StoreError::OutcomeUnknown(cause)) => StoreError::Unavailable(cause).into(),
         Refusal::Store(error) => error.into(),
         Refusal::Later { scope, limit, wait_us } => {
             let seconds = wait_us.max(1).unsigned_abs().div_ceil(1_000_000);

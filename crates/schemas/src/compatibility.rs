@@ -115,7 +115,7 @@ fn types(new: &Value, old: Option<&Value>, at: &str) -> Result<(), String> {
     let new = words(new);
     let missing = words(old)
         .into_iter()
-        .find(|word| !new.contains(word) && !(*word == "integer" && new.contains(&"number")));
+        .find(|word| !(new.contains(word) || *word == "integer" && new.contains(&"number")));
     missing.map_or(Ok(()), |word| Err(format!("{} no longer accepts the type `{word}`", place(at))))
 }
 

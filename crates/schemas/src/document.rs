@@ -18,6 +18,12 @@ const WORK_MAX: u64 = 20_000_000;
 /// Bytes of a payload's text that count as one more value: patterns and comparisons read them.
 const BYTES_PER_VALUE: usize = 16;
 
+/// Pairs of an array's nested items that count as one more value, where items are compared.
+const PAIRS_PER_VALUE: u64 = 64;
+
+/// Beyond so much work it is only told that a payload does not fit: the list of all faults would take too much memory.
+const EXPLAINED_WORK_MAX: u64 = 200_000;
+
 /// Characters of a problem's description.
 const PROBLEM_CHARS_MAX: usize = 300;
 
@@ -59,8 +65,9 @@ impl Document {
             Ok(value) => value,
             Err(error) => return vec![Fault { path: String::new(), problem: format!("not JSON: {error}") }],
         };
-        let size = count(&value) + (payload.len() / BYTES_PER_VALUE) as u64;
-        if size.saturating_mul(self.extent.values) > WORK_MAX {
+        let size = size(&value, self.extent.compares_items) + (payload.len() / BYTES_PER_VALUE) as u64;
+        let work = size.saturating_mul(self.extent.values);
+        if work > WORK_MAX {
             let problem = format!(
                 "the payload is too large for its schema: {size} values times {} of the schema exceed {WORK_MAX}",
                 self.extent.values
@@ -69,6 +76,10 @@ impl Document {
         }
         if self.validator.is_valid(&value) {
             return Vec::new();
+        }
+        if work > EXPLAINED_WORK_MAX {
+            let problem = "it does not fit, and is too large to say where".to_owned();
+            return vec![Fault { path: String::new(), problem }];
         }
         self.validator.iter_errors(&value).take(faults_max.max(1)).map(|error| fault(&error)).collect()
     }
@@ -93,10 +104,17 @@ fn short(text: String) -> String {
     }
 }
 
-fn count(value: &Value) -> u64 {
+/// Values of a payload, and what it adds to compare the items of its arrays. Scalars are compared by their hashes; nested
+/// items may be made so that their hashes collide.
+fn size(value: &Value, compares_items: bool) -> u64 {
     match value {
-        Value::Array(items) => 1 + items.iter().map(count).sum::<u64>(),
-        Value::Object(map) => 1 + map.values().map(count).sum::<u64>(),
+        Value::Array(items) => {
+            let nested = items.iter().filter(|item| item.is_array() || item.is_object()).count() as u64;
+            let pairs = if compares_items { nested.saturating_mul(nested) / PAIRS_PER_VALUE } else { 0 };
+            let inner: u64 = items.iter().map(|item| size(item, compares_items)).sum();
+            1 + inner + pairs
+        }
+        Value::Object(map) => 1 + map.values().map(|value| size(value, compares_items)).sum::<u64>(),
         _ => 1,
     }
 }
@@ -144,7 +162,12 @@ mod tests {
         let schema = json!({"items": {"anyOf": many}});
         assert!(faults(schema.clone(), "[1,999]").is_empty());
         let wide = format!("[{}0]", "0,".repeat(50_000));
-        assert!(faults(schema, &wide)[0].problem.contains("too large for its schema"));
+        assert!(faults(schema.clone(), &wide)[0].problem.contains("too large for its schema"));
+        let long = format!("[{}-1]", "0,".repeat(500));
+        assert!(faults(schema, &long)[0].problem.contains("too large to say where"));
+        let pairs = format!("[{}[]]", "[],".repeat(30_000));
+        assert!(faults(json!({"type": "array"}), &pairs).is_empty());
+        assert!(faults(json!({"uniqueItems": true}), &pairs)[0].problem.contains("too large for its schema"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ const DRAFTS: [&str; 4] = [
 pub(crate) struct Extent {
     pub(crate) values: u64,
     pub(crate) depth: u32,
+    /// Whether `uniqueItems` is used, which compares the items of an array with each other.
+    pub(crate) compares_items: bool,
 }
 
 /// The schema's extent, or why it can't be taken.
@@ -68,7 +70,7 @@ impl<'a> Walk<'a> {
         if !self.open.insert(address) {
             return Err("it refers back to itself; a schema must not be recursive".to_owned());
         }
-        let mut extent = Extent { values: 1, depth: 1 };
+        let mut extent = Extent { values: 1, depth: 1, compares_items: false };
         match value {
             Value::Array(items) => {
                 for item in items {
@@ -99,6 +101,7 @@ impl<'a> Walk<'a> {
             let target = self.target(reference)?;
             extent = self.include(extent, target)?;
         }
+        extent.compares_items |= map.contains_key("uniqueItems");
         if map.contains_key("unevaluatedProperties") || map.contains_key("unevaluatedItems") {
             // Their neighbours are looked at a second time.
             extent.values = bounded(extent.values.saturating_mul(2))?;
@@ -151,7 +154,8 @@ impl<'a> Walk<'a> {
         if depth > DEPTH_MAX {
             return Err(format!("it is nested more than {DEPTH_MAX} levels deep, references followed"));
         }
-        Ok(Extent { values: bounded(extent.values.saturating_add(inner.values))?, depth })
+        let values = bounded(extent.values.saturating_add(inner.values))?;
+        Ok(Extent { values, depth, compares_items: extent.compares_items | inner.compares_items })
     }
 }
 
@@ -173,7 +177,7 @@ mod tests {
             "$defs": {"x": {"type": "string"}}});
         let once = json!({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"type": "string"}}});
         assert_eq!(measure(&shared).unwrap().values - measure(&once).unwrap().values, 4);
-        assert_eq!(measure(&json!(true)).unwrap(), Extent { values: 1, depth: 1 });
+        assert_eq!(measure(&json!(true)).unwrap(), Extent { values: 1, depth: 1, compares_items: false });
     }
 
     #[test]

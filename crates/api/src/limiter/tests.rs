@@ -39,7 +39,7 @@ impl BudgetStore for Budgets {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let breaks = self.breaks.load(Ordering::SeqCst);
         let broken = breaks > 0 && call.is_multiple_of(breaks);
-        if broken && call % 2 == 0 {
+        if broken && call.is_multiple_of(2) {
             return Err(StoreError::Unavailable("for the test".to_owned()));
         }
         let mut rows = self.rows.lock().unwrap();

@@ -94,11 +94,21 @@ fn tenant(
     permission: Permission,
 ) -> Result<TenantId, ApiError> {
     let tenant_id = given.unwrap_or(principal.tenant_id);
-    principal.require_tenant(permission, tenant_id)?;
+    require(principal, permission, tenant_id)?;
     if tenant_id == TenantId::NIL {
         return Err(ApiError::field("tenantId", "name the tenant whose schema it is"));
     }
     Ok(tenant_id)
+}
+
+/// A schema binds all stores of its tenant, so a credential for certain stores only reads.
+fn require(principal: &Principal, permission: Permission, tenant_id: TenantId) -> Result<(), ApiError> {
+    principal.require_tenant(permission, tenant_id)?;
+    if permission != Permission::Read && !principal.store_ids.is_empty() {
+        let message = "the credential is for certain stores, and a schema is for all of the tenant's";
+        return Err(ApiError::auth(Code::InsufficientPermissions, "store_access_denied", message));
+    }
+    Ok(())
 }
 
 /// Databases can't hold it, so nothing has it in its name.
@@ -239,7 +249,7 @@ async fn find(
         record.filter(|record| principal.require_tenant(Permission::Read, record.tenant_id).is_ok());
     let record = visible
         .ok_or_else(|| ApiError::new(Code::SchemaNotFound, format!("there is no schema {schema_id}")))?;
-    principal.require_tenant(permission, record.tenant_id)?;
+    require(principal, permission, record.tenant_id)?;
     Ok(record)
 }
 

@@ -104,6 +104,10 @@ async fn strangers_see_nothing(api: &Api, author: &Author, path: &str) {
     assert_eq!(register(&writer, author, json!(true), json!({})).await.status, 403);
     assert_eq!(writer.ask("DELETE", path, "").await.status, 403);
     assert_eq!(writer.get(path).await.status, 200);
+    // Nor does who has a part of the tenant decide for all of it.
+    let partial = made(author, json!({"admin": true, "storeIds": [author.stream.store_id]})).await;
+    assert_eq!(partial.ask("DELETE", path, "").await.body()["code"], "store_access_denied");
+    assert_eq!(register(&partial, author, json!(true), json!({})).await.status, 403);
 }
 
 pub(crate) async fn a_payload_that_breaks_its_schema_is_rejected_alone(site: Arc<Site>) {
