@@ -89,13 +89,7 @@ impl FromRequestParts<Api> for PayingByEvent {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let principal = api.authenticator.authenticate(&parts.headers).await?;
-        let meter = Meter::of(parts);
-        // Before a large body is read in vain.
-        api.limiter.precheck(&principal).map_err(|Refused { refusal, standing }| {
-            meter.note(standing);
-            error(refusal, false)
-        })?;
-        Ok(Self { principal, meter })
+        Ok(Self { principal, meter: Meter::of(parts) })
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! The store keeps the sum. A lease is charged there with the end up to which it may be used, and replaced by what was
 //! really used when the next one is taken, in the same round trip. What a process that is gone had leased comes back
-//! with the window. After an error nobody knows whether the store has the new lease: the old one is given up then, since
-//! giving back what others hold would hand the limit out twice.
+//! with the window. After an error, or when a request is given up on its way, nobody knows whether the store has the
+//! new lease: the old one is forgotten then, since giving back what others hold would hand the limit out twice.
 
 use bowline_store::{BudgetRecord, BudgetStore, StoreError};
 use bowline_types::Timestamp;
@@ -83,7 +83,7 @@ impl Budget {
     }
 
     /// The microseconds to wait, if that is known without asking the store.
-    pub(super) fn refuses(&self, limit: Limit, cost: u64, now: i64) -> Option<i64> {
+    fn refuses(&self, limit: Limit, cost: u64, now: i64) -> Option<i64> {
         let fresh = self.viewed_at.is_some_and(|at| (0..limit.slot_us()).contains(&(now - at)));
         if !fresh || self.leases(cost, now) {
             return None;
@@ -176,12 +176,13 @@ impl Budget {
             charges: window.encode(),
             expires_at: Timestamp::from_micros(window.whole_at(place.limit).unwrap_or(now)),
         };
-        let swapped = place.store.swap_budget(record, self.version, Timestamp::from_micros(now)).await;
-        match swapped {
-            Ok(true) => self.version = Some(version),
-            Ok(false) => {}
-            Err(_) => *self = Self::default(),
+        // Given up until the answer is there: the caller may leave before it is.
+        let held = std::mem::take(self);
+        let swapped = place.store.swap_budget(record, held.version, Timestamp::from_micros(now)).await?;
+        *self = held;
+        if swapped {
+            self.version = Some(version);
         }
-        swapped
+        Ok(swapped)
     }
 }

@@ -138,23 +138,6 @@ impl Limiter {
         }
     }
 
-    /// Refuses if it is known that not even a request that costs 1 would be admitted. Charges nothing and waits for
-    /// nobody.
-    pub(crate) fn precheck(&self, principal: &Principal) -> Result<(), Refused> {
-        let now = self.now();
-        for (subject, limit) in self.limits(principal) {
-            let budget = self.lock().get(&subject).cloned();
-            if let Some(budget) = budget
-                && let Ok(budget) = budget.try_lock()
-                && let Some(wait_us) = budget.refuses(limit, 1, now)
-            {
-                let refusal = Refusal::Later { scope: subject.scope(), limit, wait_us };
-                return Err(refused(refusal, &budget, limit, now));
-            }
-        }
-        Ok(())
-    }
-
     fn now(&self) -> i64 {
         self.clock.now().micros()
     }

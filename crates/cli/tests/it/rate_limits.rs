@@ -127,7 +127,7 @@ pub(crate) async fn two_nodes_share_one_limit(site: Arc<Site>) {
     }
     assert_eq!(author.head(&first.api()).await["head_sequence"], accepted);
     // What a node has leased and no longer needs is a small part of the limit.
-    assert!(accepted <= LIMIT && accepted >= LIMIT * 8 / 10, "{accepted} of {LIMIT}");
+    assert!((LIMIT * 8 / 10..=LIMIT).contains(&accepted), "{accepted} of {LIMIT}");
     for node in [&first, &second] {
         let metrics = node.api().get("/metrics").await.text;
         let taken = metrics.lines().find_map(|line| {
