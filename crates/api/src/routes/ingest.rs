@@ -149,13 +149,14 @@ struct Batch {
 pub(super) async fn ingest(
     State(api): State<Api>,
     payer: PayingByEvent,
-    RawBody(body): RawBody,
+    body: Result<RawBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
-    let parsed = match payer.principal.require(Permission::Write) {
+    // Whatever is wrong with the request, it is charged first.
+    let parsed = match payer.principal.require(Permission::Write).and(body) {
         Err(refused) => Err(refused),
-        Ok(()) if body.len() <= INLINE_BODY_BYTES_MAX => parse(&api, &body),
-        Ok(()) => {
+        Ok(RawBody(body)) if body.len() <= INLINE_BODY_BYTES_MAX => parse(&api, &body),
+        Ok(RawBody(body)) => {
             let api = api.clone();
             let parsed = tokio::task::spawn_blocking(move || parse(&api, &body)).await;
             parsed.map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?

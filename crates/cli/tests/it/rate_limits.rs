@@ -34,7 +34,8 @@ fn retry_after(answer: &Answer) -> u64 {
 }
 
 pub(crate) async fn what_exceeds_a_limit_is_told_and_appends_nothing(site: Arc<Site>) {
-    let node = site.node("data").env("RATE_LIMIT_PER_MINUTE", "100").start().await;
+    let spec = site.node("data").env("RATE_LIMIT_PER_MINUTE", "100").env("MAX_BODY_SIZE_BYTES", "200000");
+    let node = spec.start().await;
     let root = node.api();
     let author = Author::known_to(&root).await;
     let tenant = key(&root, &author, json!({})).await;
@@ -62,10 +63,12 @@ pub(crate) async fn what_exceeds_a_limit_is_told_and_appends_nothing(site: Arc<S
     assert_eq!(never.header("retry-after"), "");
     assert_eq!(author.head(&root).await["head_sequence"], 15, "what was refused appended nothing");
 
-    // A body that is no batch costs 1; so does what is not allowed.
+    // A body that is no batch costs 1; so does one that is too large, and what is not allowed.
+    let large = tenant.post(INGEST, " ".repeat(200_001)).await;
+    assert_eq!((large.refused(413, "PAYLOAD_TOO_LARGE").is_empty(), standing(&large)), (false, (100, 82)));
     tenant.post(INGEST, "{}").await.refused(400, "INVALID_REQUEST_BODY");
-    assert_eq!(standing(&tenant.get(&author.elsewhere().path("head", "")).await), (100, 81));
-    Ingested::of(&tenant.post(INGEST, author.body(&author.events(81))).await);
+    assert_eq!(standing(&tenant.get(&author.elsewhere().path("head", "")).await), (100, 80));
+    Ingested::of(&tenant.post(INGEST, author.body(&author.events(80))).await);
     let exhausted = tenant.get(&author.path("head", "")).await;
     assert_eq!((exhausted.status, exhausted.header("x-error-code")), (429, "RATE_LIMIT_EXCEEDED"));
     assert_eq!((&exhausted.body()["code"], standing(&exhausted)), (&json!("rate_limited"), (100, 0)));
@@ -75,7 +78,7 @@ pub(crate) async fn what_exceeds_a_limit_is_told_and_appends_nothing(site: Arc<S
 
     // Neither the bootstrap key nor who asks for health is limited.
     let head = root.get(&author.path("head", "")).await;
-    assert_eq!((head.json()["head_sequence"].as_u64(), head.header("x-ratelimit-limit")), (Some(96), ""));
+    assert_eq!((head.json()["head_sequence"].as_u64(), head.header("x-ratelimit-limit")), (Some(95), ""));
     assert_eq!(tenant.get("/ready").await.status, 200);
     let metrics = root.get("/metrics").await.text;
     for line in [
