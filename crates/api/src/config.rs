@@ -27,6 +27,8 @@ pub struct Config {
     pub trust_proxy_allowlist: Networks,
     /// Whether an agent key is registered only with a signature by that key.
     pub require_proof_of_possession: bool,
+    /// How much tenants and API keys may bring.
+    pub rate_limits: RateLimitConfig,
     /// Seconds between two heartbeats on a silent event stream.
     pub heartbeat_secs: u64,
     /// Seconds that a client may take to send a request's head.
@@ -43,6 +45,7 @@ impl Default for Config {
             trust_proxy_headers: false,
             trust_proxy_allowlist: Networks::default(),
             require_proof_of_possession: false,
+            rate_limits: RateLimitConfig::default(),
             heartbeat_secs: 15,
             header_secs_max: 10,
         }
@@ -94,6 +97,27 @@ impl Default for AuthConfig {
     }
 }
 
+/// How many requests and events may come in; an ingest of n events counts n, any other request 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitConfig {
+    /// What each tenant may bring a minute; 0 for no limit. An API key may have a limit of its own besides.
+    pub per_minute: u64,
+    /// Seconds over which limits are counted: so much of a minute's number may come in any window of that length.
+    pub window_secs: u64,
+    /// Tenants and API keys that are kept in memory; any other gives way, and asks the database when it comes again.
+    pub entries_max: usize,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self { per_minute: 0, window_secs: 60, entries_max: 10_000 }
+    }
+}
+
+/// Seconds of the longest window that limits are counted over.
+const WINDOW_SECS_MAX: u64 = 3_600;
+
 /// Characters that a bootstrap key has at least.
 const BOOTSTRAP_KEY_CHARS_MIN: usize = 8;
 
@@ -112,6 +136,16 @@ impl Config {
             problems.push(format!(
                 "api.auth.bootstrap_admin_api_key (BOOTSTRAP_ADMIN_API_KEY) has fewer than {BOOTSTRAP_KEY_CHARS_MIN} characters"
             ));
+        }
+        if !(1..=WINDOW_SECS_MAX).contains(&self.rate_limits.window_secs) {
+            problems.push(format!(
+                "api.rate_limits.window_secs (RATE_LIMIT_WINDOW_SECONDS) is {} and must be 1 to {WINDOW_SECS_MAX}",
+                self.rate_limits.window_secs
+            ));
+        }
+        if self.rate_limits.entries_max == 0 {
+            problems
+                .push("api.rate_limits.entries_max (RATE_LIMIT_MAX_ENTRIES) must be 1 or more".to_owned());
         }
         if self.auth.jwt_secret.as_ref().is_some_and(|secret| secret.reveal().len() < 32) {
             problems.push("api.auth.jwt_secret (JWT_SECRET) has fewer than 32 bytes".to_owned());

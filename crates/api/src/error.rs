@@ -53,6 +53,11 @@ impl ApiError {
         self
     }
 
+    pub(crate) fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_secs = Some(seconds);
+        self
+    }
+
     pub(crate) fn for_agents(mut self) -> Self {
         if self.shape == Shape::Standard {
             self.shape = Shape::Agents;

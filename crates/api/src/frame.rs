@@ -1,4 +1,7 @@
-//! The frame around every route: request id, time limit, panics, safe headers, metrics and the error body.
+//! The frame around every route: request id, time limit, panics, rate limit and safe headers, metrics and the error
+//! body.
+//!
+//! It decides nothing about a request: what a route or an extractor has said becomes an answer here.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -14,18 +17,21 @@ use metrics::{counter, histogram};
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::meter::Meter;
 use crate::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
 use crate::state::Api;
 
 /// Characters of a client's request id that are kept; a longer one is replaced.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-pub(crate) async fn frame(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(crate) async fn frame(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let request_id = request_id(&request);
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let has_body = !request.body().is_end_stream();
+    let meter = Meter::default();
+    request.extensions_mut().insert(meter.clone());
     let time_max = Duration::from_secs(api.limits.request_secs_max);
     let served = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(time_max, served).await {
@@ -44,6 +50,7 @@ pub(crate) async fn frame(State(api): State<Api>, request: Request, next: Next) 
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         write_body(&mut response, &error, &request_id);
     }
+    meter.write(response.headers_mut());
     if has_body && leaves_body_unread(response.status()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -77,7 +84,7 @@ fn request_id(request: &Request) -> String {
 /// Refusals that may come before the body was read. The connection can't be used again then, and a client that
 /// is not told so would lose its next request.
 fn leaves_body_unread(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 504)
+    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 429 | 504)
 }
 
 fn write_body(response: &mut Response, error: &ApiError, request_id: &str) {

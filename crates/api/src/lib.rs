@@ -8,6 +8,8 @@ mod auth;
 mod config;
 mod error;
 mod frame;
+mod limiter;
+mod meter;
 mod metrics;
 mod openapi;
 mod routes;
@@ -15,7 +17,7 @@ mod server;
 mod state;
 
 pub use auth::{ApiKeySecret, Networks, TokenClaims, sign_token};
-pub use config::{AuthConfig, AuthMode, Config};
+pub use config::{AuthConfig, AuthMode, Config, RateLimitConfig};
 pub use openapi::openapi_json;
 pub use server::{Error, Service};
 pub use state::{Dependencies, Drain};

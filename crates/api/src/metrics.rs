@@ -16,6 +16,11 @@ pub(crate) const UPTIME: &str = "sequencer_uptime_seconds";
 pub(crate) const AGENT_KEYS: &str = "sequencer_agent_registration_total";
 pub(crate) const AGENT_KEYS_REVOKED: &str = "bowline_agent_keys_revoked_total";
 
+pub(crate) const RATELIMIT_REJECTED: &str = "sequencer_ratelimit_rejected";
+pub(crate) const RATELIMIT_UNITS: &str = "bowline_ratelimit_units_total";
+pub(crate) const RATELIMIT_LEASES: &str = "bowline_ratelimit_leases_total";
+pub(crate) const RATELIMIT_TRACKED: &str = "bowline_ratelimit_tracked";
+
 /// Names, describes and zeroes every metric of this crate.
 pub(crate) fn declare() {
     describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, path and status");
@@ -30,10 +35,28 @@ pub(crate) fn declare() {
     describe_gauge!(UPTIME, Unit::Seconds, "Seconds since the node started");
     describe_counter!(AGENT_KEYS, Unit::Count, "Agent keys registered");
     describe_counter!(AGENT_KEYS_REVOKED, Unit::Count, "Agent keys revoked");
-    for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS, AGENT_KEYS_REVOKED] {
+    describe_counter!(
+        RATELIMIT_REJECTED,
+        Unit::Count,
+        "Requests refused by a rate limit, by whose limit it was"
+    );
+    describe_counter!(RATELIMIT_UNITS, Unit::Count, "Requests and events charged to rate limits");
+    describe_counter!(
+        RATELIMIT_LEASES,
+        Unit::Count,
+        "Times that a rate limit's budget was asked for, by outcome"
+    );
+    describe_gauge!(RATELIMIT_TRACKED, Unit::Count, "Tenants and API keys whose rate limit is in memory");
+    for scope in ["tenant", "api_key"] {
+        counter!(RATELIMIT_REJECTED, "scope" => scope).absolute(0);
+    }
+    for outcome in ["taken", "refused", "failed"] {
+        counter!(RATELIMIT_LEASES, "outcome" => outcome).absolute(0);
+    }
+    for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS, AGENT_KEYS_REVOKED, RATELIMIT_UNITS] {
         counter!(name).absolute(0);
     }
-    for name in [CONNECTIONS, STREAMS, UPTIME] {
+    for name in [CONNECTIONS, STREAMS, UPTIME, RATELIMIT_TRACKED] {
         gauge!(name).set(0.0);
     }
     drop((histogram!(INGEST_SECONDS), histogram!(REQUEST_EVENTS)));

@@ -10,7 +10,10 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         title = "Bowline",
         description = "One durable, ordered, provable line of signed events. Errors are \
             `{\"error\":{\"code\",\"numeric_code\",\"message\",\"request_id\",\"details\"}}` with a stable code; \
-            authentication errors are `{\"error\":\"text\",\"code\":\"word\"}`.",
+            authentication errors are `{\"error\":\"text\",\"code\":\"word\"}`. Where a rate limit holds, an ingest of n \
+            events costs n and any other request 1; answers carry `X-RateLimit-Limit`, `X-RateLimit-Remaining` and \
+            `X-RateLimit-Reset` (seconds since 1970), and 429 carries the `Retry-After` after which the same request \
+            passes if nobody else uses the budget.",
         license(name = "MIT OR Apache-2.0")
     ),
     security(("api_key" = []), ("token" = [])),
@@ -19,6 +22,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "read", description = "Read and follow streams."),
         (name = "prove", description = "Commit, prove and export."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
+        (name = "schemas", description = "What payloads must look like."),
         (name = "operate", description = "Health and metrics.")
     ),
     modifiers(&Schemes)

@@ -9,12 +9,15 @@ use std::time::Instant;
 use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
 use bowline_runtime::{MetricsHandle, Shutdown};
+use bowline_schemas::Registry;
+use bowline_store::LineStore;
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
 
 use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
 use crate::error::ApiError;
+use crate::limiter::Limiter;
 
 /// Whether the node is on its way out; shared with whoever stops it.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +40,8 @@ impl Drain {
 pub struct Dependencies {
     /// The line.
     pub line: Handle,
+    /// The payloads' schemas.
+    pub schemas: Registry,
     /// Bounds of requests.
     pub limits: Limits,
     /// What `/metrics` renders.
@@ -52,12 +57,14 @@ pub(crate) struct Api(Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) line: Handle,
+    pub(crate) schemas: Registry,
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: Origins,
+    pub(crate) limiter: Limiter,
     pub(crate) streams: Arc<Semaphore>,
     /// Given when the server stops: event streams end then, since nothing else would end them.
     pub(crate) stopping: Shutdown,
@@ -66,20 +73,24 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, limits, metrics, drain } = dependencies;
+        let Dependencies { line, schemas, limits, metrics, drain } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
+        let budgets: Arc<dyn LineStore> = Arc::clone(&line.store);
+        let limiter = Limiter::new(config.rate_limits, budgets, Arc::clone(&line.clock));
         let streams = Arc::new(Semaphore::new(limits.stream_connections_max));
         let started = Instant::now();
         Self(Arc::new(Shared {
             line,
+            schemas,
             limits,
             metrics,
             drain,
             config,
             authenticator,
             origins,
+            limiter,
             streams,
             stopping,
             started,

@@ -167,6 +167,8 @@ pub(crate) struct MadeApiKey {
     pub(crate) permissions: String,
     #[serde(default)]
     pub(crate) expires_at: Option<String>,
+    #[serde(default)]
+    pub(crate) rate_limit: Option<u32>,
 }
 
 /// API keys of a tenant.
@@ -186,6 +188,8 @@ pub(crate) struct ApiKey {
     pub(crate) created_at: String,
     pub(crate) expires_at: Option<String>,
     pub(crate) revoked_at: Option<String>,
+    #[serde(default)]
+    pub(crate) rate_limit: Option<u32>,
 }
 
 /// The sequencer's published keys.

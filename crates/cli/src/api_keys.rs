@@ -43,6 +43,9 @@ pub(crate) struct CreateOptions {
     /// Also for administrating the tenant
     #[arg(long)]
     admin: bool,
+    /// Requests and events that it may bring a minute; as many as its tenant may if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate_limit: Option<u32>,
     /// The key's last moment, RFC 3339; it never expires if left out
     #[arg(long, value_name = "TIME")]
     expires_at: Option<Timestamp>,
@@ -86,6 +89,7 @@ async fn create(context: &Context, options: CreateOptions) -> Outcome {
         "readOnly": options.read_only,
         "admin": options.admin,
         "expiresAt": options.expires_at,
+        "rateLimit": options.rate_limit,
     });
     let call = Call::post(&["api", "v1", "agents", &options.agent.to_string(), "api-keys"], &body)?;
     let Some(text) = context.call(&call).await? else { return Ok(Exit::Done) };
@@ -99,6 +103,7 @@ async fn create(context: &Context, options: CreateOptions) -> Outcome {
         ("prefix", made.key_hash_prefix),
         ("permissions", made.permissions),
         ("expires at", made.expires_at.unwrap_or_else(|| "-".to_owned())),
+        ("rate limit", per_minute(made.rate_limit)),
     ])?;
     output::talk("keep the key: nobody can show it again");
     Ok(Exit::Done)
@@ -132,10 +137,16 @@ async fn list(context: &Context, options: ListOptions) -> Outcome {
             key.permissions.join(","),
             stores,
             or_dash(key.expires_at),
+            per_minute(key.rate_limit),
         ]
     });
-    output::table(["prefix", "status", "agent", "permissions", "stores", "expires at"], rows)?;
+    output::table(["prefix", "status", "agent", "permissions", "stores", "expires at", "rate limit"], rows)?;
     Ok(Exit::Done)
+}
+
+/// A key's own limit in requests and events.
+fn per_minute(limit: Option<u32>) -> String {
+    limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit} a minute"))
 }
 
 async fn show(context: &Context, options: KeyOptions) -> Outcome {

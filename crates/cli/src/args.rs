@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    api_keys, append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail,
-    verify,
+    api_keys, append, bench, commitments, completions, config, demo, events, export, head, keys, schemas,
+    serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -108,6 +108,9 @@ pub(crate) enum Command {
     /// The keys that open the API
     #[command(subcommand)]
     ApiKeys(api_keys::What),
+    /// What payloads of an event type must look like
+    #[command(subcommand)]
+    Schemas(schemas::What),
     /// Measure this machine, or a server on it
     #[command(subcommand)]
     Bench(bench::What),

@@ -64,6 +64,16 @@ impl Call {
         Ok(Self::post_bytes(segments, body.into()))
     }
 
+    /// `PUT` of `body` as JSON.
+    pub(crate) fn put<T: Serialize>(segments: &[&str], body: &T) -> Result<Self, Failure> {
+        Ok(Self { method: Method::PUT, ..Self::post(segments, body)? })
+    }
+
+    /// `DELETE` of the path that these segments make.
+    pub(crate) fn delete(segments: &[&str]) -> Self {
+        Self::of(Method::DELETE, segments, None)
+    }
+
     fn of(method: Method, segments: &[&str], body: Option<Bytes>) -> Self {
         let segments = segments.iter().map(|segment| (*segment).to_owned()).collect();
         Self { method, segments, query: Vec::new(), headers: Vec::new(), body }

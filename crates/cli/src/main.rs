@@ -22,6 +22,7 @@ mod local;
 mod migrate;
 mod output;
 mod progress;
+mod schemas;
 mod serve;
 mod tail;
 mod verify;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
         Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),
+        Command::Schemas(what) => block_on(schemas::run(&context, what)),
         Command::Bench(what) => bench::run(&context, what),
         Command::Completions(options) => completions::run(&context, options),
     }

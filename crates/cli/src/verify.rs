@@ -47,7 +47,7 @@ fn is_stdin(path: &Path) -> bool {
 }
 
 /// The whole text of a small file, or of standard input for `-`.
-fn read_document(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read_document(path: &Path) -> Result<String, Failure> {
     let refuse = |error: io::Error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let source: Box<dyn Read> =
         if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(refuse)?) };

@@ -81,13 +81,15 @@ impl Node {
         }
         let (line, handle) = bowline_line::Service::build(
             &config.line,
-            bowline_line::Dependencies { store: Arc::clone(&store), signer, clock },
+            bowline_line::Dependencies { store: Arc::clone(&store), signer, clock: Arc::clone(&clock) },
         );
+        let schemas = bowline_schemas::Registry::new(config.schemas, Arc::clone(&store), clock);
         let drain = Drain::default();
         let gateway = bowline_api::Service::build(
             config.api,
             bowline_api::Dependencies {
                 line: handle.clone(),
+                schemas,
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),

@@ -5,6 +5,9 @@
 
 mod keys;
 
+mod budgets;
+mod schemas;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -13,7 +16,9 @@ use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Hash, SequencerSigner};
 use uuid::Uuid;
 
+pub use self::budgets::BudgetStore;
 pub use self::keys::KeyStore;
+pub use self::schemas::SchemaStore;
 use crate::records::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
@@ -26,7 +31,7 @@ use crate::{Changes, StoreError, Tail};
 /// Several processes may share one PostgreSQL store; an SQLite store belongs to one process. Dropping the
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
-pub trait LineStore: KeyStore + Debug + Send + Sync + 'static {
+pub trait LineStore: BudgetStore + KeyStore + SchemaStore + Debug + Send + Sync + 'static {
     /// The engine's name, `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
 

@@ -18,7 +18,7 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::{KeyStore, LineStore};
+pub use contract::{BudgetStore, KeyStore, LineStore, SchemaStore};
 pub use error::StoreError;
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
@@ -27,9 +27,10 @@ pub use key_records::{
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
-    CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
-    ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
+    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, BudgetRecord,
+    CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,
+    InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
+    SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
 pub use sqlite::{SqliteConfig, SqliteStore};
 pub use tail::Tail;

@@ -28,6 +28,9 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     2 "0002_change_epochs",
     3 "0003_revoked_reason",
     4 "0004_api_key_expiry",
+    5 "0005_api_key_rate_limits",
+    6 "0006_rate_budgets",
+    7 "0007_event_schemas",
 ];
 
 /// The schema version that this binary reads and writes.

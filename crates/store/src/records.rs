@@ -2,12 +2,19 @@
 //!
 //! No record knows how it is kept; the conversions are in each store's `rows`.
 
+mod budgets;
+mod schemas;
+
 use std::collections::HashMap;
 
 use bowline_types::{AgentId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Envelope, Hash, Receipt, Rejection, VerifiedEvent};
 use uuid::Uuid;
 
+pub use self::budgets::BudgetRecord;
+pub use self::schemas::{
+    InsertSchema, SchemaCompatibility, SchemaFilter, SchemaHead, SchemaRecord, SchemaStatus,
+};
 use crate::StoreError;
 
 /// Events to append, and what was known of the agents' keys when they were verified.
@@ -271,6 +278,8 @@ pub struct ApiKeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Requests and events that it may bring a minute; none for as many as its tenant may.
+    pub rate_limit: Option<u32>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -58,6 +58,10 @@ codes! {
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", 3004, 413;
     /// The batch has more events than the limit.
     BatchTooLarge = "BATCH_TOO_LARGE", 3005, 413;
+    /// The schema can't be taken: it is none, or it breaks the promise to those who know the version before it.
+    SchemaValidationFailed = "SCHEMA_VALIDATION_FAILED", 3006, 400;
+    /// No such schema.
+    SchemaNotFound = "SCHEMA_NOT_FOUND", 3007, 404;
     /// Neither the path nor the method is known.
     ResourceNotFound = "RESOURCE_NOT_FOUND", 4001, 404;
     /// No such event in the stream.

@@ -61,10 +61,12 @@ pub enum Rejection {
         actual: u64,
     },
     /// The payload does not satisfy the schema of its event type.
-    SchemaValidation(
+    SchemaValidation {
         /// The payload field at fault, if it is one.
-        Option<String>,
-    ),
+        field: Option<String>,
+        /// Which rule it breaks, and where.
+        problem: String,
+    },
 }
 
 impl Rejection {
@@ -102,7 +104,7 @@ impl Rejection {
             Self::DuplicateEventId => "duplicate_event_id",
             Self::DuplicateCommandId => "duplicate_command_id",
             Self::VersionConflict { .. } => "version_conflict",
-            Self::SchemaValidation(_) => "schema_validation",
+            Self::SchemaValidation { .. } => "schema_validation",
         }
     }
 
@@ -113,7 +115,7 @@ impl Rejection {
             Self::VersionConflict { expected, actual } => {
                 format!("version_conflict: expected {expected}, actual {actual}")
             }
-            Self::SchemaValidation(Some(field)) => format!("schema_validation: {field}"),
+            Self::SchemaValidation { field: Some(field), .. } => format!("schema_validation: {field}"),
             _ => self.kind().to_owned(),
         }
     }
@@ -151,12 +153,7 @@ impl Rejection {
             Self::VersionConflict { expected, actual } => {
                 format!("base_version is {expected} and the entity is at version {actual}")
             }
-            Self::SchemaValidation(Some(field)) => {
-                format!("the payload does not satisfy the schema of its event type at {field}")
-            }
-            Self::SchemaValidation(None) => {
-                "the payload does not satisfy the schema of its event type".to_owned()
-            }
+            Self::SchemaValidation { problem, .. } => problem.clone(),
         }
     }
 
@@ -176,7 +173,7 @@ impl Rejection {
             Self::DuplicateEventId => Some("event_id"),
             Self::DuplicateCommandId => Some("command_id"),
             Self::VersionConflict { .. } => Some("base_version"),
-            Self::SchemaValidation(field) => field.as_deref(),
+            Self::SchemaValidation { field, .. } => field.as_deref(),
         }
     }
 }

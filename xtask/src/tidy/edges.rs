@@ -22,6 +22,7 @@ const VES: &str = "bowline-ves";
 const RUNTIME: &str = "bowline-runtime";
 const STORE: &str = "bowline-store";
 const LINE: &str = "bowline-line";
+const SCHEMAS: &str = "bowline-schemas";
 const API: &str = "bowline-api";
 const NODE: &str = "bowline-node";
 const CLI: &str = "bowline-cli";
@@ -32,8 +33,9 @@ const LAYERS: &[Row] = &[
     Row { name: RUNTIME, layer: 0, may_use: &[TYPES] },
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
-    Row { name: API, layer: 4, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
-    Row { name: NODE, layer: 5, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, API] },
+    Row { name: SCHEMAS, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
+    Row { name: API, layer: 4, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS] },
+    Row { name: NODE, layer: 5, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, API] },
     Row { name: CLI, layer: 6, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, API, NODE] },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];

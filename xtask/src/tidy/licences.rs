@@ -9,8 +9,10 @@ use cargo_metadata::Package;
 use super::spdx;
 use super::{Finding, Repo};
 
-const ALLOWED: [&str; 14] = [
+const ALLOWED: [&str; 15] = [
     "MIT",
+    // MIT without the duty to name anybody.
+    "MIT-0",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",

@@ -11,8 +11,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bowline_runtime::Clock;
 use bowline_store::{ApiKeyRecord, ChangeKind, LineStore, Permission};
@@ -27,7 +25,6 @@ pub(crate) use self::origin::Origins;
 pub use self::token::{TokenClaims, sign_token};
 use crate::config::{AuthConfig, AuthMode};
 use crate::error::ApiError;
-use crate::state::Api;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +38,8 @@ pub(crate) struct Principal {
     pub(crate) store_ids: Vec<StoreId>,
     /// Why it may not administrate from where it comes from, if it may not.
     pub(crate) admin_denied: Option<String>,
+    /// The API key and what it may bring a minute, if it has a limit of its own.
+    pub(crate) key_limit: Option<(Hash, u32)>,
 }
 
 impl Principal {
@@ -51,6 +50,7 @@ impl Principal {
             permissions: Permission::ALL.to_vec(),
             store_ids: Vec::new(),
             admin_denied: None,
+            key_limit: None,
         }
     }
 
@@ -102,14 +102,6 @@ impl Principal {
     /// Whether the principal may see the stream at all.
     pub(crate) fn may_read(&self, stream: StreamId) -> bool {
         self.require_stream(Permission::Read, stream).is_ok()
-    }
-}
-
-impl FromRequestParts<Api> for Principal {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        api.principal(&parts.extensions, &parts.headers).await
     }
 }
 
@@ -192,8 +184,10 @@ impl Authenticator {
                 "the API key is unknown, revoked or expired",
             ));
         };
-        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, expires_at, .. } = record;
-        let principal = Principal { tenant_id, agent_id, permissions, store_ids, admin_denied: None };
+        let ApiKeyRecord { tenant_id, agent_id, permissions, store_ids, expires_at, rate_limit, .. } = record;
+        let key_limit = rate_limit.map(|per_minute| (hash, per_minute));
+        let principal =
+            Principal { tenant_id, agent_id, permissions, store_ids, admin_denied: None, key_limit };
         self.remember(hash, Cached { since, epoch, expires_at, principal: principal.clone() });
         Ok(principal)
     }
@@ -276,6 +270,7 @@ mod tests {
             permissions: vec![Permission::Read],
             store_ids: vec![stream.store_id],
             admin_denied: None,
+            key_limit: None,
         };
         assert!(narrow.require_stream(Permission::Read, stream).is_ok());
         assert!(narrow.require_stream(Permission::Write, stream).is_err());

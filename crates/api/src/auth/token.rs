@@ -171,6 +171,7 @@ fn principal(claims: &TokenClaims) -> Option<Principal> {
         permissions: words(&claims.perms).map(Permission::parse).collect::<Option<_>>()?,
         store_ids: words(&claims.stores).map(str::parse::<StoreId>).collect::<Result<_, _>>().ok()?,
         admin_denied: None,
+        key_limit: None,
     })
 }
 

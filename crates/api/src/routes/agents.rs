@@ -127,12 +127,14 @@ pub(super) struct ApiKeyRequest {
     /// The key's last moment, RFC 3339; it never expires if absent.
     #[schema(value_type = Option<String>, format = "date-time")]
     expires_at: Option<Timestamp>,
+    /// Requests and events that it may bring a minute, 1 or more; as many as its tenant may if absent.
+    rate_limit: Option<u32>,
 }
 
 /// Make an API key for an agent. It is shown once and kept only as its hash.
 #[utoipa::path(post, path = "/api/v1/agents/{agent_id}/api-keys", tag = "keys",
     params(("agent_id" = String, Path, description = "The agent that the key is bound to")), request_body = ApiKeyRequest,
-    responses((status = 200, description = "`{\"success\":true,\"apiKey\",\"keyHashPrefix\",\"permissions\",\"message\"}`",
+    responses((status = 200, description = "`{\"success\":true,\"apiKey\",\"keyHashPrefix\",\"permissions\",\"rateLimit\",\"message\"}`",
         body = Object)))]
 pub(super) async fn create_api_key(
     State(api): State<Api>,
@@ -152,6 +154,9 @@ pub(super) async fn create_api_key(
     if request.expires_at.is_some_and(|end| end <= api.line.clock.now()) {
         return Err(refuse("expiresAt: the key would be over already"));
     }
+    if request.rate_limit == Some(0) {
+        return Err(refuse("rateLimit: 1 or more, or leave it out for no limit of its own"));
+    }
     // A credential can't hand out more than it has.
     for store_id in &request.store_ids {
         principal.require_stream(Permission::Admin, bowline_types::StreamId::new(tenant_id, *store_id))?;
@@ -168,6 +173,7 @@ pub(super) async fn create_api_key(
     };
     let key = ApiKeySecret::generate(tenant_id)
         .map_err(|error| ApiError::new(Code::InternalError, error.to_string()).for_agents())?;
+    let rate_limit = request.rate_limit;
     let words = permissions.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(",");
     let record = ApiKeyRecord {
         key_hash: key.hash(),
@@ -178,6 +184,7 @@ pub(super) async fn create_api_key(
         active: true,
         expires_at: request.expires_at,
         revoked_at: None,
+        rate_limit: request.rate_limit,
         created_at: api.line.clock.now(),
     };
     api.line.store.put_api_key(record).await.map_err(|error| ApiError::from(error).for_agents())?;
@@ -190,6 +197,7 @@ pub(super) async fn create_api_key(
         "keyHashPrefix": prefix,
         "permissions": words,
         "expiresAt": request.expires_at,
+        "rateLimit": rate_limit,
         "message": "this is the only time that the key is shown",
     })))
 }

@@ -203,6 +203,7 @@ fn shown(api: &Api, key: &ApiKeyRecord) -> Value {
         "status": status,
         "active": status == "active",
         "expires_at": key.expires_at,
+        "rate_limit": key.rate_limit,
         "revoked_at": key.revoked_at,
         "created_at": key.created_at,
     })

@@ -10,8 +10,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bowline_line::{Verdicts, count_rejection};
 use bowline_store::{AppendOutcome, Permission, VerifiedBatch};
-use bowline_types::{AgentId, BatchId, Code, StreamId};
-use bowline_ves::{Envelope, Receipt, Rejection};
+use bowline_types::{AgentId, BatchId, Code, EventId, StreamId};
+use bowline_ves::{Envelope, Receipt, Rejection, VerifiedEvent};
 use bytes::Bytes;
 use metrics::{counter, histogram};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use super::extract::RawBody;
 use crate::auth::Principal;
 use crate::error::ApiError;
+use crate::meter::PayingByEvent;
 use crate::metrics::{EVENTS_RECEIVED, INGEST_SECONDS, REQUEST_EVENTS};
 use crate::state::Api;
 
@@ -144,17 +145,26 @@ struct Batch {
         (status = 401, description = "No valid credential"),
         (status = 403, description = "The credential is not for this tenant, store or agent"),
         (status = 413, description = "`BATCH_TOO_LARGE` or `PAYLOAD_TOO_LARGE`"),
+        (status = 429, description = "`RATE_LIMIT_EXCEEDED`: `Retry-After` says when the same batch would pass"),
         (status = 503, description = "Overloaded, draining, or the database is away: `Retry-After` says when to come back"),
         (status = 507, description = "`STORAGE_FULL`: nothing was done")
     ))]
 pub(super) async fn ingest(
     State(api): State<Api>,
-    principal: Principal,
-    RawBody(body): RawBody,
+    payer: PayingByEvent,
+    body: Result<RawBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
-    principal.require(Permission::Write)?;
-    let batch = read(&api, &body).await?;
+    // Whatever is wrong with the request, it is charged first.
+    let (body, parsed) = match payer.principal.require(Permission::Write).and(body) {
+        Ok(RawBody(body)) => {
+            let parsed = read(&api, &body).await;
+            (body, parsed)
+        }
+        Err(refused) => (Bytes::new(), Err(refused)),
+    };
+    payer.charge(&api, parsed.as_ref().map_or(1, |batch| batch.events)).await?;
+    let (principal, batch) = (payer.principal, parsed?);
     counter!(EVENTS_RECEIVED).increment(batch.events as u64);
     histogram!(REQUEST_EVENTS).record(batch.events as f64);
     let mut response = take(&api, &principal, batch).await;
@@ -276,6 +286,7 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
             Err(rejection) => rejections.push(rejected(index, Some(event_id.to_string()), &rejection)),
         }
     }
+    let (verified, verified_places) = fitting(api, verified, verified_places, &mut rejections).await?;
     let (outcomes, head) = if verified.is_empty() {
         let head = match stream {
             Some(stream) => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
@@ -293,6 +304,30 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     }
     rejections.sort_by_key(|rejection| rejection.index);
     answer(&outcomes, rejections, head)
+}
+
+/// Leaves out the events whose payload breaks the schema of its type.
+async fn fitting(
+    api: &Api,
+    verified: Vec<VerifiedEvent>,
+    places: Vec<(usize, EventId)>,
+    rejections: &mut Vec<RejectionAnswer>,
+) -> Result<(Vec<VerifiedEvent>, Vec<(usize, EventId)>), ApiError> {
+    let judged = api.schemas.judge(verified).await?;
+    let mut fitting = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
+    for (place, judged) in places.into_iter().zip(judged) {
+        match judged {
+            Ok(event) => {
+                fitting.0.push(event);
+                fitting.1.push(place);
+            }
+            Err(rejection) => {
+                count_rejection(&rejection);
+                rejections.push(rejected(place.0, Some(place.1.to_string()), &rejection));
+            }
+        }
+    }
+    Ok(fitting)
 }
 
 fn answer(

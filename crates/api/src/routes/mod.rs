@@ -12,6 +12,7 @@ mod follow;
 mod health;
 mod ingest;
 mod proofs;
+mod schemas;
 
 use axum::Router;
 use axum::http::header;
@@ -53,6 +54,12 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(api_keys::list_all))
         .routes(routes!(api_keys::get_any, api_keys::revoke_any))
         .routes(routes!(agents::sequencer_keys))
+        .routes(routes!(schemas::register, schemas::list))
+        .routes(routes!(schemas::get, schemas::delete))
+        .routes(routes!(schemas::set_status))
+        .routes(routes!(schemas::validate))
+        .routes(routes!(schemas::versions))
+        .routes(routes!(schemas::latest))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::status))

@@ -157,6 +157,11 @@ fn remedy(status: u16, code: &str) -> &'static str {
         "ADMIN_IP_DENIED" => {
             "ask from an address in the server's api.admin_ip_allowlist (ADMIN_IP_ALLOWLIST)"
         }
+        "SCHEMA_NOT_FOUND" => "see what there is with `bowline schemas list`, and check --tenant",
+        "SCHEMA_VALIDATION_FAILED" => "change the schema as the message says, and try again",
+        "RATE_LIMIT_EXCEEDED" | "RATE_LIMITED" => {
+            "wait as long as the message says; a larger --batch does not help"
+        }
         "INVALID_PUBLIC_KEY" => "make a key with `bowline keys generate`",
         "OUTCOME_UNKNOWN" | "TIMEOUT" => "send the same again: an event with the same id is taken once",
         _ => match status {

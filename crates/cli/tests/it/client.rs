@@ -52,6 +52,11 @@ impl Api {
         self.with("x-api-key", key)
     }
 
+    /// The key that it is asked with.
+    pub(crate) fn key(&self) -> &str {
+        self.headers["x-api-key"].to_str().unwrap()
+    }
+
     /// The same API, asked with one header and no other.
     pub(crate) fn with(&self, name: &'static str, value: &str) -> Self {
         let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);

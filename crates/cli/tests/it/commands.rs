@@ -74,8 +74,34 @@ pub(crate) async fn a_person_appends_reads_proves_and_verifies(site: Arc<Site>) 
     site.write("event.json", &event.must(0).stdout);
     assert_eq!(person.types(&format!("events get {}", Uuid::new_v4())).await.code, Some(1));
     assert_eq!(person.asks("keys list").await["count"], 1);
+    schemas_are_put_and_tried_out(&person, &site).await;
     what_was_appended_is_verified(&person).await;
     exit_codes_say_what_happened(&person).await;
+}
+
+async fn schemas_are_put_and_tried_out(person: &Person, site: &Site) {
+    site.write("schema.json", r#"{"required":["id"],"properties":{"id":{"type":"integer"}}}"#);
+    let put = "schemas put schema.json --event-type order.paid --description Paid";
+    let schema = person.asks(put).await;
+    assert_eq!((&schema["version"], &schema["compatibility"]), (&json!(1), &json!("backward")));
+    let id = schema["id"].as_str().unwrap();
+    assert!(person.types(put).await.must(0).stderr.contains("version 1"));
+    site.write("schema.json", r#"{"required":["id","total"]}"#);
+    let refused = person.types("schemas put schema.json --event-type order.paid").await;
+    assert!(refused.must(2).stderr.contains("requires `total`"), "{refused:?}");
+    for line in ["schemas list", "schemas list --event-type order.paid", &format!("schemas show {id}")] {
+        assert!(person.types(line).await.must(0).stdout.contains(id), "{line}");
+    }
+    let check = "schemas validate - --event-type order.paid";
+    person.pipes("{\"id\":1}", check).await.must(0);
+    assert!(person.pipes("{}", check).await.must(1).stdout.contains("/id"));
+    let rejected = person.pipes("{}\n", "append --event-type order.paid --output json").await.json(1);
+    assert_eq!(rejected["rejections"][0]["reason"], "schema_validation: /id");
+    assert_eq!(person.asks(&format!("schemas status {id} archived")).await["newStatus"], "archived");
+    person.types(&format!("schemas delete {id}")).await.must(0);
+    assert!(person.types(&format!("schemas show {id}")).await.must(1).stderr.contains("SCHEMA_NOT_FOUND"));
+    let key = person.asks(&format!("api-keys create --agent {} --rate-limit 7", Uuid::new_v4())).await;
+    assert_eq!(key["rateLimit"], 7);
 }
 
 async fn what_was_appended_is_verified(person: &Person) {

@@ -25,7 +25,9 @@ mod load;
 mod node;
 mod offline;
 mod outage;
+mod rate_limits;
 mod runbook;
+mod schemas;
 mod server;
 mod site;
 mod stopping;
@@ -76,6 +78,13 @@ on_both! {
         after_a_revocation_nothing_of_the_key_is_taken,
         a_client_goes_on_sending_through_a_rotation,
     }
+    rate_limits {
+        what_exceeds_a_limit_is_told_and_appends_nothing,
+    }
+    schemas {
+        versions_follow_each_other_and_are_found,
+        a_payload_that_breaks_its_schema_is_rejected_alone,
+    }
 }
 
 tests! { Sqlite:
@@ -124,6 +133,10 @@ tests! { Sqlite:
         settings_and_schemas_are_checked_without_a_node,
         the_demo_catches_a_tampered_copy,
     }
+    schemas {
+        each_mode_does_what_it_says,
+        hostile_schemas_are_refused_and_reach_nothing,
+    }
     outage {
         a_node_outlives_its_database,
     }
@@ -138,5 +151,11 @@ tests! { Postgres:
     }
     api_key_life {
         a_key_that_is_revoked_at_one_node_dies_at_the_other,
+    }
+    rate_limits {
+        two_nodes_share_one_limit,
+    }
+    schemas {
+        another_node_hears_of_a_schema,
     }
 }

@@ -3,6 +3,8 @@
 //! What is not tampered with goes to SQLite as it is, and so does the contract: a tampered call is either
 //! refused before it reaches the store or answered from what the store said.
 
+mod registries;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 

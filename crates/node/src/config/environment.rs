@@ -37,6 +37,12 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("ADMIN_IP_ALLOWLIST", "api.admin_ip_allowlist"),
     name("TRUST_PROXY_HEADERS", "api.trust_proxy_headers"),
     name("TRUST_PROXY_ALLOWLIST", "api.trust_proxy_allowlist"),
+    name("RATE_LIMIT_PER_MINUTE", "api.rate_limits.per_minute"),
+    name("RATE_LIMIT_WINDOW_SECONDS", "api.rate_limits.window_secs"),
+    name("RATE_LIMIT_MAX_ENTRIES", "api.rate_limits.entries_max"),
+    name("SCHEMA_VALIDATION_MODE", "schemas.mode"),
+    name("CACHE_SCHEMA_MAX", "schemas.cached_max"),
+    name("CACHE_SCHEMA_TTL_SECS", "schemas.cached_secs"),
     name("REQUEST_TIMEOUT_SECS", "line.limits.request_secs_max"),
     name("MAX_BODY_SIZE_BYTES", "line.limits.body_bytes_max"),
     name("MAX_EVENTS_PER_BATCH", "line.limits.batch_events_max"),
@@ -52,8 +58,6 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
 /// Names that operators of the original sequencer set and that this version does not serve. A node that finds
 /// one says so in its log when it starts.
 pub const UNSERVED: &[&str] = &[
-    "RATE_LIMIT_PER_MINUTE",
-    "SCHEMA_VALIDATION_MODE",
     "READ_DATABASE_URL",
     "GRPC_PORT",
     "L2_RPC_URL",

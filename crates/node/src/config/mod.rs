@@ -27,6 +27,8 @@ pub struct Config {
     pub sequencer: SequencerConfig,
     /// Ordering, limits, commitments.
     pub line: bowline_line::Config,
+    /// The payloads' schemas.
+    pub schemas: bowline_schemas::Config,
     /// The gateway.
     pub api: bowline_api::Config,
     /// Logs.
@@ -42,6 +44,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
+            schemas: bowline_schemas::Config::default(),
             api: bowline_api::Config::default(),
             log: LogConfig::default(),
             drain_secs_max: 25,

@@ -36,7 +36,7 @@ impl KeyStore for PostgresStore {
         change: KeyChange,
         now: Timestamp,
     ) -> Result<ChangedKey, StoreError> {
-        self.counted(self.change(name, change, now).await)
+        self.counted(self.change_key(name, change, now).await)
     }
 
     async fn rotate_agent_key(&self, rotation: KeyRotation) -> Result<RotatedKey, StoreError> {
@@ -68,7 +68,7 @@ impl KeyStore for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn change(
+    async fn change_key(
         &self,
         name: AgentKeyName,
         change: KeyChange,

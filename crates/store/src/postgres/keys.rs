@@ -106,11 +106,12 @@ pub(super) async fn put_api_key(connection: &mut PgConnection, key: &ApiKeyRecor
         .await?;
     sqlx::query(
         "INSERT INTO api_keys (key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, expires_at,
-             revoked_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             revoked_at, rate_limit)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (key_hash) DO UPDATE SET tenant_id = excluded.tenant_id, agent_id = excluded.agent_id,
              permissions = excluded.permissions, store_ids = excluded.store_ids, active = excluded.active,
-             created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
+             created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at,
+             rate_limit = excluded.rate_limit",
     )
     .bind(&key.key_hash.as_bytes()[..])
     .bind(key.tenant_id.uuid())
@@ -121,6 +122,7 @@ pub(super) async fn put_api_key(connection: &mut PgConnection, key: &ApiKeyRecor
     .bind(key.created_at.to_chrono())
     .bind(key.expires_at.map(Timestamp::to_chrono))
     .bind(key.revoked_at.map(Timestamp::to_chrono))
+    .bind(key.rate_limit.map(i64::from))
     .execute(connection)
     .await?;
     Ok(replaced.is_some())
@@ -149,6 +151,10 @@ pub(super) fn api_key_row(row: &PgRow) -> sqlx::Result<ApiKeyRecord> {
         expires_at: optional("expires_at")?,
         revoked_at: optional("revoked_at")?,
         created_at: moment(row, "created_at")?,
+        // A limit that this binary can't hold is the highest that it can.
+        rate_limit: row
+            .try_get::<Option<i64>, _>("rate_limit")?
+            .map(|l| u32::try_from(l).unwrap_or(u32::MAX)),
     })
 }
 

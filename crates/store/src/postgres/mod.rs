@@ -4,6 +4,7 @@
 //! its own. `NOTIFY` tells the other processes that a stream grew, and a listener here hears it.
 
 mod append;
+mod budgets;
 mod changes;
 mod commitments;
 mod error;
@@ -12,6 +13,7 @@ mod keys;
 mod listen;
 mod read;
 mod rows;
+mod schemas;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,7 +16,7 @@ pub(super) const AGENT_KEY_COLUMNS: &str = "tenant_id, agent_id, key_id, public_
      created_at, revoked_at, revoked_reason";
 
 pub(super) const API_KEY_COLUMNS: &str = "key_hash, tenant_id, agent_id, permissions, store_ids, active, created_at, \
-     expires_at, revoked_at";
+     expires_at, revoked_at, rate_limit";
 
 pub(super) fn register_agent_key(
     connection: &mut Connection,
@@ -102,7 +102,7 @@ pub(super) fn agent_key_row(row: &Row<'_>) -> rusqlite::Result<AgentKeyRecord> {
 pub(super) fn put_api_key(connection: &Connection, key: &ApiKeyRecord) -> Result<bool, Failure> {
     let replaced = api_key(connection, key.key_hash)?.is_some();
     let sql = format!(
-        "INSERT OR REPLACE INTO api_keys ({API_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        "INSERT OR REPLACE INTO api_keys ({API_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
     );
     connection.execute(
         &sql,
@@ -116,6 +116,7 @@ pub(super) fn put_api_key(connection: &Connection, key: &ApiKeyRecord) -> Result
             key.created_at.micros(),
             key.expires_at.map(Timestamp::micros),
             key.revoked_at.map(Timestamp::micros),
+            key.rate_limit,
         ),
     )?;
     Ok(replaced)
@@ -139,6 +140,7 @@ pub(super) fn api_key_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRecord> {
         store_ids: scopes.unwrap_or_default().1,
         expires_at: moment(7)?,
         revoked_at: moment(8)?,
+        rate_limit: row.get(9)?,
         created_at: self::moment(row, 6)?,
     })
 }

@@ -5,6 +5,7 @@
 //! one process: whoever opens it holds the data folder's lock (the node sees to that).
 
 mod append;
+mod budgets;
 mod changes;
 mod commitments;
 mod key_lifecycle;
@@ -12,6 +13,7 @@ mod keys;
 mod pool;
 mod read;
 mod rows;
+mod schemas;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -104,6 +104,7 @@ pub(crate) fn api_key() -> ApiKeyRecord {
         active: true,
         expires_at: Some(at(90)),
         revoked_at: None,
+        rate_limit: Some(u32::MAX),
         created_at: at(0),
     }
 }
@@ -124,6 +125,7 @@ pub(crate) async fn an_api_key_is_kept_and_replaced_whole(place: Arc<Place>) {
         active: false,
         expires_at: None,
         revoked_at: Some(at(8)),
+        rate_limit: None,
         created_at: at(9),
     };
     store.put_api_key(replaced.clone()).await.unwrap();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bowline_store::{
     AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyFilter, ApiKeyRecord, CommitmentFilter,
-    CommitmentOrigin, CursorRecord, KeyChange, KeyRotation, LineStore, ReadQuery, Retire, StoreError,
-    schema_version,
+    CommitmentOrigin, CursorRecord, KeyChange, KeyRotation, LineStore, ReadQuery, Retire, SchemaFilter,
+    SchemaStatus, StoreError, schema_version,
 };
 use bowline_types::{AgentId, BatchId, EventId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
@@ -119,6 +119,7 @@ async fn every_call(
         active: true,
         expires_at: None,
         revoked_at: None,
+        rate_limit: None,
         created_at: at(0),
     };
     let (name, change) = (agent_key.name(), KeyChange::Revoke { reason: None });
@@ -133,6 +134,10 @@ async fn every_call(
         now: at(0),
     };
     let api_keys = ApiKeyFilter { tenant_id, agent_id: None, hashes: None, limit: 9 };
+    let budget = crate::budgets::budget("x", 1);
+    let schema = crate::schemas::schema(tenant_id, "t", 1);
+    let schema_id = schema.schema_id;
+    let schemas = SchemaFilter { tenant_id, event_type: None, version: None, limit: 9 };
     let cursor = CursorRecord { follower: "audit".to_owned(), stream, sequence_number: 1 };
     let filter = CommitmentFilter { stream, from: 1, limit: 1 };
     let origin = CommitmentOrigin::Client;
@@ -163,6 +168,18 @@ async fn every_call(
         ("cursor", store.cursor("audit", stream).await.map(drop)),
         ("advance_cursor", store.advance_cursor(cursor).await),
         ("ping", store.ping().await),
+        ("budget", store.budget("x").await.map(drop)),
+        ("swap_budget", store.swap_budget(budget, None, at(0)).await.map(drop)),
+        ("insert_schema", store.insert_schema(schema, 9).await.map(drop)),
+        ("schema", store.schema(schema_id).await.map(drop)),
+        ("schemas", store.schemas(schemas).await.map(drop)),
+        ("active_schema", store.active_schema(tenant_id, "t").await.map(drop)),
+        ("schema_head", store.schema_head(tenant_id, "t").await.map(drop)),
+        (
+            "set_schema_status",
+            store.set_schema_status(schema_id, SchemaStatus::Active, at(0)).await.map(drop),
+        ),
+        ("delete_schema", store.delete_schema(schema_id, at(0)).await.map(drop)),
     ]
 }
 

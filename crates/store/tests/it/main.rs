@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod append;
+mod budgets;
 mod commitments;
 mod embedded;
 mod events;
@@ -19,6 +20,7 @@ mod outages;
 mod races;
 mod reading;
 mod runbook;
+mod schemas;
 mod support;
 
 macro_rules! on {
@@ -55,6 +57,11 @@ conformance! {
         a_rejected_event_leaves_no_trace,
         a_batch_may_name_several_streams,
         time_never_goes_back_in_a_stream,
+    }
+    budgets {
+        a_budget_is_replaced_by_who_knows_its_version,
+        of_competitors_for_a_version_one_succeeds,
+        a_new_budget_removes_those_that_expired,
     }
     commitments {
         commitments_chain_and_a_late_one_is_superseded,
@@ -102,5 +109,10 @@ conformance! {
         an_event_is_found_by_its_id_in_its_stream,
         heads_tell_how_far_streams_are,
         leaves_are_those_of_the_events,
+    }
+    schemas {
+        a_schemas_number_is_given_once,
+        the_newest_active_schema_judges,
+        every_process_hears_of_a_changed_schema,
     }
 }

@@ -122,6 +122,10 @@ fn a_draft_that_no_sequencer_would_take_is_not_signed() {
     }
 }
 
+fn schema_validation(field: Option<&str>) -> Rejection {
+    Rejection::SchemaValidation { field: field.map(str::to_owned), problem: "too few".to_owned() }
+}
+
 #[test]
 fn reasons_are_the_words_that_clients_match_on() {
     let cases = [
@@ -138,13 +142,13 @@ fn reasons_are_the_words_that_clients_match_on() {
         (Rejection::DuplicateEventId, "duplicate_event_id"),
         (Rejection::DuplicateCommandId, "duplicate_command_id"),
         (Rejection::VersionConflict { expected: 1, actual: 2 }, "version_conflict: expected 1, actual 2"),
-        (Rejection::SchemaValidation(Some("delta".to_owned())), "schema_validation: delta"),
+        (schema_validation(Some("delta")), "schema_validation: delta"),
     ];
     assert_eq!(cases.len(), Rejection::KINDS.len());
     for ((rejection, reason), kind) in cases.iter().zip(Rejection::KINDS) {
         assert_eq!((rejection.reason().as_str(), rejection.kind()), (*reason, *kind));
         assert!(!rejection.message().is_empty());
     }
-    assert_eq!(Rejection::SchemaValidation(None).reason(), "schema_validation");
+    assert_eq!(schema_validation(None).reason(), "schema_validation");
     assert!(Rejection::InvalidSignature.message().starts_with("signature verification failed"));
 }
