@@ -20,6 +20,12 @@ const PREPARE_AFTER_USES: u32 = 64;
 /// Prepared keys at most: 512 tables are 15 MiB.
 const PREPARED_MAX: u32 = 512;
 
+/// How the objection to a key that nobody registered ends; clients and dead letters tell it by these words.
+pub(crate) const NOT_REGISTERED: &str = "is not registered";
+
+/// How the objection to a key ends whose time has not come.
+pub(crate) const NOT_VALID_YET: &str = "is not valid yet";
+
 /// Which key: the tenant's agent's number.
 pub(crate) type KeyName = (TenantId, AgentId, u32);
 
@@ -44,7 +50,7 @@ impl RingKey {
             AgentKeyStatus::Active => {}
         }
         if self.record.valid_from.is_some_and(|from| now < from) {
-            return Some(format!("key {id} of agent {agent} is not valid yet"));
+            return Some(format!("key {id} of agent {agent} {NOT_VALID_YET}"));
         }
         if self.record.valid_to.is_some_and(|to| now > to) {
             return Some(format!("key {id} of agent {agent} is not valid any more"));

@@ -11,8 +11,11 @@ use crate::appender::{self, Appender, Sequencer};
 use crate::commitments::Commitments;
 use crate::committer::Committer;
 use crate::config::Config;
+use crate::intake::Intake;
 use crate::keys::KeyRing;
+use crate::letters::{self, LetterOffice};
 use crate::reader::LineReader;
+use crate::retries::Letters;
 use crate::verifier::Verifier;
 
 /// What the line needs.
@@ -31,6 +34,7 @@ pub struct Dependencies {
 pub struct Service {
     sequencer: Sequencer,
     committer: Committer,
+    letter_office: LetterOffice,
 }
 
 /// Everything that others may do with the line; cheap to clone.
@@ -40,6 +44,10 @@ pub struct Handle {
     pub verifier: Verifier,
     /// Orders and persists it.
     pub appender: Appender,
+    /// Both in one, for whoever takes envelopes in.
+    pub intake: Intake,
+    /// What was not taken and can be mended.
+    pub letters: Letters,
     /// Reads and follows it.
     pub reader: LineReader,
     /// Seals and proves it.
@@ -77,22 +85,29 @@ impl Service {
             clock: Arc::clone(&clock),
             poll,
         };
+        let (letter_box, letter_office) =
+            letters::build(&config.dead_letters, Arc::clone(&store), Arc::clone(&clock));
+        let verifier = Verifier::new(keys, Arc::clone(&clock));
+        let intake = Intake::new(verifier.clone(), appender.clone(), letter_box);
         let handle = Handle {
-            verifier: Verifier::new(keys, Arc::clone(&clock)),
+            verifier,
             appender,
+            letters: Letters::new(Arc::clone(&store), Arc::clone(&clock), intake.clone()),
+            intake,
             reader: LineReader::new(Arc::clone(&store), poll),
             commitments,
             store,
             signer,
             clock,
         };
-        (Self { sequencer, committer }, handle)
+        (Self { sequencer, committer, letter_office }, handle)
     }
 
     /// Starts the line's tasks.
     pub fn spawn(self, tasks: &Tasks) {
         let shutdown = tasks.shutdown().clone();
         tasks.spawn("sequencer", self.sequencer.run(shutdown.clone()));
+        tasks.spawn("dead letters", self.letter_office.run(shutdown.clone()));
         tasks.spawn("committer", self.committer.run(shutdown));
     }
 }

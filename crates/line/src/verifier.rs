@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use bowline_runtime::Clock;
 use bowline_store::StoreError;
-use bowline_ves::{Envelope, Rejection, VerifiedEvent, verify};
+use bowline_ves::{Envelope, Rejected, Rejection, VerifiedEvent, verify};
 use metrics::counter;
 use rayon::prelude::*;
 
-use crate::keys::{KeyName, KeyRing, RingKey};
+use crate::keys::{KeyName, KeyRing, NOT_REGISTERED, RingKey};
 use crate::metrics::{EVENTS_VERIFIED, count_rejection};
 
 /// Up to so many events are verified on the calling thread: about 100 µs of it.
@@ -21,6 +21,9 @@ const INLINE_EVENTS_MAX: usize = 2;
 
 /// What verification said of one envelope.
 pub type Judged = Result<VerifiedEvent, Rejection>;
+
+/// The same with the envelope given back.
+type Examined = Result<VerifiedEvent, Box<Rejected>>;
 
 /// Verifies envelopes against the registered keys; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +49,15 @@ impl Verifier {
     /// # Errors
     /// A key could not be looked up; nothing is known about the envelopes then.
     pub async fn verify(&self, envelopes: Vec<Envelope>) -> Result<Vec<Judged>, StoreError> {
+        let examined = self.examine(envelopes).await?;
+        Ok(examined.into_iter().map(|one| one.map_err(|rejected| rejected.rejection)).collect())
+    }
+
+    /// Judges each envelope, in order, and gives back what is rejected.
+    ///
+    /// # Errors
+    /// A key could not be looked up; nothing is known about the envelopes then.
+    pub(crate) async fn examine(&self, envelopes: Vec<Envelope>) -> Result<Vec<Examined>, StoreError> {
         let keys = self.resolve(&envelopes).await?;
         let judged = if envelopes.len() <= INLINE_EVENTS_MAX {
             envelopes.into_iter().map(|envelope| judge(envelope, &keys)).collect()
@@ -53,7 +65,7 @@ impl Verifier {
             let (answer, verdict) = tokio::sync::oneshot::channel();
             rayon::spawn(move || {
                 // A panic that left this closure would end the process; caught, it fails one request.
-                let work = || envelopes.into_par_iter().map(|e| judge(e, &keys)).collect::<Vec<Judged>>();
+                let work = || envelopes.into_par_iter().map(|e| judge(e, &keys)).collect::<Vec<Examined>>();
                 if let Ok(judged) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
                     drop(answer.send(judged));
                 }
@@ -62,7 +74,7 @@ impl Verifier {
         };
         let verified = judged.iter().filter(|j| j.is_ok()).count();
         counter!(EVENTS_VERIFIED).increment(verified as u64);
-        judged.iter().filter_map(|j| j.as_ref().err()).for_each(count_rejection);
+        judged.iter().filter_map(|j| j.as_ref().err()).for_each(|rejected| count_rejection(&rejected.rejection));
         Ok(judged)
     }
 
@@ -76,7 +88,7 @@ impl Verifier {
             }
             let key = match self.keys.find(name).await? {
                 Some(key) => key.objection(now).map_or(Ok(key), Err),
-                None => Err(format!("key {} of agent {} is not registered", name.2, name.1)),
+                None => Err(format!("key {} of agent {} {NOT_REGISTERED}", name.2, name.1)),
             };
             keys.insert(name, key);
         }
@@ -88,11 +100,11 @@ fn key_name(envelope: &Envelope) -> KeyName {
     (envelope.stream.tenant_id, envelope.source_agent_id, envelope.agent_key_id)
 }
 
-fn judge(envelope: Envelope, keys: &Keys) -> Judged {
+fn judge(envelope: Envelope, keys: &Keys) -> Examined {
     let key = match keys.get(&key_name(&envelope)) {
         Some(Ok(key)) => Ok(key.as_ref()),
         Some(Err(objection)) => Err(objection.clone()),
         None => Err("not looked up".to_owned()),
     };
-    verify(envelope, key).map_err(|rejected| rejected.rejection)
+    verify(envelope, key)
 }

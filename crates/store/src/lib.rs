@@ -7,7 +7,9 @@
 
 mod changes;
 mod contract;
+mod corrections;
 mod error;
+mod letters;
 mod metrics;
 mod migrations;
 mod postgres;
@@ -17,8 +19,13 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::LineStore;
+pub use contract::{CorrectionStore, DeadLetterStore, LineStore};
+pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
 pub use error::StoreError;
+pub use letters::{
+    DeadLetter, LetterAges, LetterFilter, LetterLimits, LetterMark, LetterOrder, LetterReason, LetterStatus,
+    LettersKept, LettersSwept, NewDeadLetter, RetryEnd,
+};
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{

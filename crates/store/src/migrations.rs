@@ -26,6 +26,8 @@ macro_rules! migrations {
 pub(crate) const MIGRATIONS: &[Migration] = migrations![
     1 "0001_line",
     2 "0002_change_epochs",
+    3 "0003_corrections",
+    4 "0004_dead_letters",
 ];
 
 /// The schema version that this binary reads and writes.

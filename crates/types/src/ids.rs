@@ -98,6 +98,10 @@ uuid_id!(
     /// One commitment, or one ingest request in its answer.
     BatchId
 );
+uuid_id!(
+    /// One dead letter.
+    LetterId
+);
 
 impl TenantId {
     /// The nil tenant of the bootstrap administrator, who may act for every tenant.

@@ -6,6 +6,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod dead_letters;
 mod error;
 mod keys;
 mod listen;

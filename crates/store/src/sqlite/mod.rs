@@ -7,6 +7,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod dead_letters;
 mod keys;
 mod pool;
 mod read;
