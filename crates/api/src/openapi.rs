@@ -19,7 +19,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "read", description = "Read and follow streams."),
         (name = "prove", description = "Commit, prove and export."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
-        (name = "operate", description = "Health and metrics.")
+        (name = "operate", description = "Health, metrics and dead letters.")
     ),
     modifiers(&Schemes)
 )]

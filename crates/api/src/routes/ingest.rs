@@ -249,29 +249,16 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     }
     let (places, envelopes): (Vec<_>, Vec<_>) =
         candidates.into_iter().map(|c| ((c.index, c.envelope.event_id), c.envelope)).unzip();
-    let judged = api.line.verifier.verify(envelopes).await?;
-    let mut verified = Vec::with_capacity(judged.len());
-    let mut verified_places = Vec::with_capacity(judged.len());
-    for ((index, event_id), judged) in places.into_iter().zip(judged) {
-        match judged {
-            Ok(event) => {
-                verified.push(event);
-                verified_places.push((index, event_id));
-            }
-            Err(rejection) => rejections.push(rejected(index, Some(event_id.to_string()), &rejection)),
-        }
-    }
-    let (outcomes, head) = if verified.is_empty() {
-        let head = match stream {
-            Some(stream) => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
-            None => 0,
-        };
-        (Vec::new(), head)
-    } else {
-        let report = api.line.appender.append(verified).await?;
-        (report.outcomes, stream.and_then(|stream| report.heads.get(&stream).copied()).unwrap_or(0))
+    let taken = api.line.intake.take(envelopes).await?;
+    let head = match stream {
+        Some(stream) => match taken.heads.get(&stream) {
+            Some(head) => *head,
+            None => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
+        },
+        None => 0,
     };
-    for ((index, event_id), outcome) in verified_places.into_iter().zip(&outcomes) {
+    let outcomes = taken.outcomes;
+    for ((index, event_id), outcome) in places.into_iter().zip(&outcomes) {
         if let AppendOutcome::Rejected(rejection) = outcome {
             rejections.push(rejected(index, Some(event_id.to_string()), rejection));
         }

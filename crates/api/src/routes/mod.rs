@@ -2,7 +2,10 @@
 //! them.
 
 mod agents;
+mod chain;
 mod commitments;
+mod corrections;
+mod dead_letters;
 mod events;
 mod export;
 mod extract;
@@ -40,6 +43,12 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(export::export))
         .routes(routes!(commitments::create, commitments::list))
         .routes(routes!(commitments::get))
+        .routes(routes!(corrections::check))
+        .routes(routes!(corrections::correct))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::retry_many))
+        .routes(routes!(dead_letters::get, dead_letters::delete))
+        .routes(routes!(dead_letters::retry))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::verify))
         .routes(routes!(agents::register_key, agents::list_keys))
