@@ -12,30 +12,37 @@ use crate::node::{Ended, Node, Running, bowline, bowline_with};
 use crate::site::Site;
 
 /// A person at a terminal of the node's machine.
-struct Person {
+pub(crate) struct Person {
     folder: PathBuf,
     url: String,
     data: String,
+    key: Option<String>,
 }
 
 impl Person {
     fn at(site: &Site, node: &Node) -> Self {
         let data = node.data().to_str().unwrap().to_owned();
-        Self { folder: site.path(""), url: node.address().to_owned(), data }
+        Self { folder: site.path(""), url: node.address().to_owned(), data, key: None }
     }
 
-    async fn types(&self, line: &str) -> Ended {
+    /// A person who has been given a key.
+    pub(crate) fn with_key(site: &Site, node: &Node, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..Self::at(site, node) }
+    }
+
+    pub(crate) async fn types(&self, line: &str) -> Ended {
         self.pipes("", line).await
     }
 
-    async fn pipes(&self, stdin: &str, line: &str) -> Ended {
+    pub(crate) async fn pipes(&self, stdin: &str, line: &str) -> Ended {
         let common = ["--url", &self.url, "--data", &self.data];
-        let arguments: Vec<&str> = common.into_iter().chain(line.split_whitespace()).collect();
+        let key = self.key.iter().flat_map(|key| ["--api-key", key]);
+        let arguments: Vec<&str> = common.into_iter().chain(key).chain(line.split_whitespace()).collect();
         bowline_with(&self.folder, &arguments, stdin).await
     }
 
     /// The JSON that a command prints that must succeed.
-    async fn asks(&self, line: &str) -> Value {
+    pub(crate) async fn asks(&self, line: &str) -> Value {
         self.types(&format!("{line} --output json")).await.json(0)
     }
 }

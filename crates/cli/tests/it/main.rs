@@ -11,11 +11,13 @@ mod author;
 mod automatic;
 mod client;
 mod commands;
+mod corrections;
 mod crashes;
 mod exactly_once;
 mod follow;
 mod hostile;
 mod isolation;
+mod letters;
 mod limits;
 mod line;
 mod load;
@@ -68,6 +70,12 @@ on_both! {
     }
     limits {
         errors_have_one_shape_and_the_requests_id,
+    }
+    letters {
+        what_was_not_taken_is_mended_and_retried,
+    }
+    corrections {
+        a_damaged_commitment_is_found_and_corrected,
     }
 }
 

@@ -11,6 +11,7 @@ mod commitments;
 mod committer;
 mod events;
 mod follower;
+mod letters;
 mod proofs;
 mod reader;
 mod support;
