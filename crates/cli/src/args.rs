@@ -12,7 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    append, bench, commitments, completions, config, dead_letters, demo, events, export, head, keys, serve, tail, verify,
+    append, bench, commitments, completions, config, dead_letters, demo, events, export, head, keys, serve,
+    tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.

@@ -233,8 +233,10 @@ fn parsed(text: &str) -> Result<(Commitment, Standing), Failure> {
     let inconsistent = commitment.check().err().filter(|_| standing.corrected_by.is_none());
     match inconsistent {
         None => Ok((commitment, standing)),
-        Some(error) => Err(Failure::no(format!("commitment {} is inconsistent: {error}", commitment.batch_id))
-            .next("do not rely on it; see `bowline commitments check --all`")),
+        Some(error) => {
+            Err(Failure::no(format!("commitment {} is inconsistent: {error}", commitment.batch_id))
+                .next("do not rely on it; see `bowline commitments check --all`"))
+        }
     }
 }
 

@@ -198,7 +198,9 @@ async fn show(context: &Context, options: ShowOptions) -> Outcome {
         payload: Option<Box<RawValue>>,
     }
     let id = options.id.to_string();
-    let Some(text) = context.call(&Call::get(&[&PATH[..], &[&id]].concat())).await? else { return Ok(Exit::Done) };
+    let Some(text) = context.call(&Call::get(&[&PATH[..], &[&id]].concat())).await? else {
+        return Ok(Exit::Done);
+    };
     if context.is_json() {
         output::line(&text)?;
         return Ok(Exit::Done);
@@ -227,30 +229,39 @@ async fn show(context: &Context, options: ShowOptions) -> Outcome {
 async fn retry(context: &Context, options: ManyOptions) -> Outcome {
     context.refuse_curl()?;
     let client = context.client()?;
-    let expected = match options.all {
-        true => expected(&client, &options.filter).await?,
-        false => options.id.len() as u64,
+    let results = match options.all {
+        true => retry_all(context, &client, &options.filter).await?,
+        false => retry_each(context, &client, &options.id).await?,
     };
-    let bar = progress::count(context.quiet(), Some(expected));
-    let mut results = Vec::new();
-    for id in &options.id {
+    report(context, results)
+}
+
+async fn retry_each(context: &Context, client: &Client, ids: &[LetterId]) -> Result<Vec<Value>, Failure> {
+    let bar = progress::count(context.quiet(), Some(ids.len() as u64));
+    let mut results = Vec::with_capacity(ids.len());
+    for id in ids {
         let call = Call::post(&[&PATH[..], &[&id.to_string(), "retry"]].concat(), &json!({}))?;
-        results.push(client.json::<Value>(&call).await?);
+        results.push(client.json(&call).await?);
         bar.inc(1);
     }
-    let mut page = None;
-    while options.all {
-        let body = options.filter.body(page.as_deref());
+    bar.finish_and_clear();
+    Ok(results)
+}
+
+async fn retry_all(context: &Context, client: &Client, filter: &Filter) -> Result<Vec<Value>, Failure> {
+    let bar = progress::count(context.quiet(), Some(expected(client, filter).await?));
+    let (mut results, mut page) = (Vec::new(), None);
+    loop {
+        let body = filter.body(page.as_deref());
         let tried: RetriedPage = client.json(&Call::post(&[&PATH[..], &["retry"]].concat(), &body)?).await?;
         bar.inc(tried.results.len() as u64);
         results.extend(tried.results);
         page = tried.next;
         if page.is_none() {
-            break;
+            bar.finish_and_clear();
+            return Ok(results);
         }
     }
-    bar.finish_and_clear();
-    report(context, results)
 }
 
 /// How many letters a retry of all will try.

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bowline_runtime::Clock;
 use bowline_store::{
-    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError,
-    TILE_HEIGHT,
+    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore,
+    StoreError, TILE_HEIGHT,
 };
 use bowline_types::{BatchId, Code, StreamId};
 use bowline_ves::{Commitment, CommitmentError, Hash, InclusionProof, Tree, proof_from_tile};

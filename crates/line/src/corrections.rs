@@ -56,7 +56,9 @@ pub enum CorrectError {
         corrected_by: BatchId,
     },
     /// It is right.
-    #[error("commitment {0} is right: its root is that of the stored events and its state root follows; nothing to correct")]
+    #[error(
+        "commitment {0} is right: its root is that of the stored events and its state root follows; nothing to correct"
+    )]
     Intact(BatchId),
     /// Its range is not the one that it was made for.
     #[error("commitment {batch_id} can't be corrected: {problem}; restore it from a backup")]
@@ -181,7 +183,8 @@ impl Commitments {
         let head = self.store.head(stream).await?.map_or(0, |head| head.head);
         let width_max = u64::from(u32::MAX >> 1) + 1;
         if start == 0 || end < start || end > head || end - start >= width_max {
-            problems.push(format!("the range {start} to {end} is not all there: the stream's head is {head}"));
+            problems
+                .push(format!("the range {start} to {end} is not all there: the stream's head is {head}"));
             return Ok((None, problems));
         }
         let sealed = self.seal_leaves(stream, start, end, commitment.prev_state_root).await?;
@@ -216,8 +219,10 @@ impl Commitments {
         if found == due {
             return Ok(None);
         }
-        let earlier = self.before(&before).await?.map_or(Hash::ZERO, |earlier| earlier.commitment.new_state_root);
-        let at_fault = before.commitment.prev_state_root != earlier || !self.own_problems(&before).await?.1.is_empty();
+        let earlier =
+            self.before(&before).await?.map_or(Hash::ZERO, |earlier| earlier.commitment.new_state_root);
+        let at_fault =
+            before.commitment.prev_state_root != earlier || !self.own_problems(&before).await?.1.is_empty();
         let problem = || format!("its previous state root is {found}, the commitment before it has {due}");
         Ok((!at_fault).then(problem))
     }
@@ -225,8 +230,7 @@ impl Commitments {
     /// What stands before a commitment in its chain.
     async fn before(&self, record: &CommitmentRecord) -> Result<Option<CommitmentRecord>, StoreError> {
         let Some(after) = record.chain.position.checked_sub(2) else { return Ok(None) };
-        let query =
-            ChainQuery { stream: record.commitment.stream, after, corrections_only: false, limit: 1 };
+        let query = ChainQuery { stream: record.commitment.stream, after, corrections_only: false, limit: 1 };
         Ok(self.store.chain(query).await?.pop())
     }
 
@@ -237,7 +241,9 @@ impl Commitments {
         let head = self.store.head(stream).await?.map_or(0, |head| head.head);
         let (start, end) = (wrong.sequence_start, wrong.sequence_end);
         if start == 0 || end < start || end > head {
-            return refuse(format!("its range {start} to {end} is not all there, the stream's head is {head}"));
+            return refuse(format!(
+                "its range {start} to {end} is not all there, the stream's head is {head}"
+            ));
         }
         if start > 1 {
             let before = self.store.commitment_covering(stream, start - 1).await?;

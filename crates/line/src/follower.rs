@@ -133,7 +133,12 @@ impl<F: Follower> FollowerService<F> {
     }
 
     /// Puts the event aside that a page failed on, if that is asked for and due; gives the error back if not.
-    async fn put_aside(&mut self, stream: StreamId, cursor: u64, error: FollowError) -> Result<u64, FollowError> {
+    async fn put_aside(
+        &mut self,
+        stream: StreamId,
+        cursor: u64,
+        error: FollowError,
+    ) -> Result<u64, FollowError> {
         let FollowError::Poison { sequence_number, problem } = &error else { return Err(error) };
         let number = *sequence_number;
         let due = self.put_aside.as_mut().is_some_and(|put_aside| put_aside.is_due(stream, number));
@@ -143,7 +148,9 @@ impl<F: Follower> FollowerService<F> {
         let query = ReadQuery { to: Some(number), ..ReadQuery::from(stream, cursor + 1, PAGE_EVENTS) };
         let mut events = self.store.read(query).await?.events;
         // The page may have been cut by its bytes: then the poison lies in a later one.
-        let Some(poison) = events.pop_if(|event| event.receipt.sequence_number == number) else { return Err(error) };
+        let Some(poison) = events.pop_if(|event| event.receipt.sequence_number == number) else {
+            return Err(error);
+        };
         if let Some(last) = events.last().map(|event| event.receipt.sequence_number) {
             self.follower.take(stream, &events).await?;
             self.advance(stream, last).await?;

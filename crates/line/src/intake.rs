@@ -81,7 +81,8 @@ impl Intake {
             }
         }
         // The append takes the events with it; only what names a version can be refused and mended after that.
-        let contestable: Vec<(usize, Envelope)> = places.iter().zip(&verified).filter_map(contestable).collect();
+        let contestable: Vec<(usize, Envelope)> =
+            places.iter().zip(&verified).filter_map(contestable).collect();
         let mut heads = HashMap::new();
         if !verified.is_empty() {
             let report = self.appender.append(verified).await?;

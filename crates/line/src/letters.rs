@@ -189,7 +189,12 @@ impl LetterOffice {
     async fn write(&self, unwritten: Vec<NewDeadLetter>) -> Vec<NewDeadLetter> {
         let mut letters = unwritten;
         if letters.is_empty() {
-            letters = self.letter_box.take().into_iter().map(|r| new_letter(&r.envelope, r.reason, &r.problem)).collect();
+            letters = self
+                .letter_box
+                .take()
+                .into_iter()
+                .map(|r| new_letter(&r.envelope, r.reason, &r.problem))
+                .collect();
         }
         while !letters.is_empty() {
             let rest = letters.split_off(letters.len().min(WRITTEN_AT_ONCE_MAX));
@@ -222,7 +227,9 @@ impl LetterOffice {
 
     async fn try_sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let ago = |seconds: i64| Timestamp::from_micros(now.micros().saturating_sub(seconds.saturating_mul(1_000_000)));
+        let ago = |seconds: i64| {
+            Timestamp::from_micros(now.micros().saturating_sub(seconds.saturating_mul(1_000_000)))
+        };
         let days = i64::try_from(self.config.days_max).unwrap_or(i64::MAX);
         let ages = LetterAges {
             now,

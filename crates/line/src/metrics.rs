@@ -82,7 +82,11 @@ fn declare_letters() {
     describe_gauge!(LETTERS, Unit::Count, "Dead letters that are kept, by status");
     describe_gauge!(LETTERS_WAITING, Unit::Count, "Dead letters in memory that are still to be written");
     describe_gauge!(DLQ_DEPTH, Unit::Count, "Dead letters that are not resolved");
-    describe_counter!(DLQ_KEPT, Unit::Count, "Events that became dead letters, or came again as one, by reason");
+    describe_counter!(
+        DLQ_KEPT,
+        Unit::Count,
+        "Events handed over to be kept as dead letters, again or for the first time, by reason"
+    );
     describe_counter!(DLQ_DROPPED, Unit::Count, "Dead letters that could not be kept, by cause");
     describe_counter!(DLQ_RETRIES, Unit::Count, "Dead letters tried again, by outcome");
     describe_counter!(DLQ_REMOVED, Unit::Count, "Dead letters that ended, by what ended them");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bowline_runtime::Clock;
 use bowline_store::{
-    DeadLetter, LetterFilter, LetterLimits, LetterOrder, LetterReason, LetterStatus, LineStore, NewDeadLetter,
-    RetryEnd, StoredEvent,
+    DeadLetter, LetterFilter, LetterLimits, LetterOrder, LetterReason, LetterStatus, LineStore,
+    NewDeadLetter, RetryEnd, StoredEvent,
 };
 use bowline_types::StreamId;
 use metrics::counter;
@@ -67,7 +67,8 @@ impl PutAside {
         let kept = store.keep_letters(letters.clone(), self.limits, self.clock.now()).await?;
         count_kept(&letters, kept);
         if kept.refused > 0 {
-            let problem = format!("event {number} can't be put aside, there is no room for its letter: {problem}");
+            let problem =
+                format!("event {number} can't be put aside, there is no room for its letter: {problem}");
             return Err(FollowError::Retry(problem));
         }
         self.failing.remove(&event.envelope.stream);

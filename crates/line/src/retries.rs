@@ -108,7 +108,9 @@ impl Letters {
             Ok(mut retried) => {
                 let ends = retried.iter().map(|one| (one.letter.id, end_of(&one.outcome))).collect();
                 self.store.end_retries(ends).await?;
-                retried.extend(handed.into_iter().map(|letter| Retried { letter, outcome: RetryOutcome::Handed }));
+                retried.extend(
+                    handed.into_iter().map(|letter| Retried { letter, outcome: RetryOutcome::Handed }),
+                );
                 count(&retried);
                 measure(self.store.as_ref()).await?;
                 Ok(retried)

@@ -1,4 +1,6 @@
-//! The line as a whole: built from a store, a key and a clock, run as two tasks, used through a handle.
+//! The line as a whole: built from a store, a key and a clock, run as three tasks, used through a handle.
+//!
+//! It puts the parts together and decides nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;

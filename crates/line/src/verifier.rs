@@ -74,7 +74,10 @@ impl Verifier {
         };
         let verified = judged.iter().filter(|j| j.is_ok()).count();
         counter!(EVENTS_VERIFIED).increment(verified as u64);
-        judged.iter().filter_map(|j| j.as_ref().err()).for_each(|rejected| count_rejection(&rejected.rejection));
+        judged
+            .iter()
+            .filter_map(|j| j.as_ref().err())
+            .for_each(|rejected| count_rejection(&rejected.rejection));
         Ok(judged)
     }
 

@@ -259,7 +259,12 @@ impl Arrived {
     }
 
     /// Leaves out the new letters for which there is no room.
-    pub(crate) fn fit(&mut self, known: &HashSet<LetterKey>, mut taken: Taken, limits: LetterLimits) -> LettersKept {
+    pub(crate) fn fit(
+        &mut self,
+        known: &HashSet<LetterKey>,
+        mut taken: Taken,
+        limits: LetterLimits,
+    ) -> LettersKept {
         let mut result = LettersKept::default();
         self.letters.retain(|(letter, _)| {
             let bytes = letter.payload.len() as u64;

@@ -299,7 +299,9 @@ pub(crate) fn beyond_head(commitment: &Commitment, head: u64) -> StoreError {
 /// The refusal of a correction that does not fit what it names.
 pub(crate) fn corrects_nothing(commitment: &Commitment) -> StoreError {
     let (stream, start, end) = (commitment.stream, commitment.sequence_start, commitment.sequence_end);
-    StoreError::Internal(format!("a correction over {start} to {end} of stream {stream} that corrects nothing there"))
+    StoreError::Internal(format!(
+        "a correction over {start} to {end} of stream {stream} that corrects nothing there"
+    ))
 }
 
 /// An API key's comma-separated lists as a store keeps them; none if a word in them is not known. An empty

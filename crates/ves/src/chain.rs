@@ -68,10 +68,18 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Takes an ordinary commitment; `leaves` are those of the events up to `place.next` that none has covered.
-    pub(crate) fn extend(&mut self, new: Commitment, leaves: &[Hash], place: Place) -> Result<(), ExportError> {
+    pub(crate) fn extend(
+        &mut self,
+        new: Commitment,
+        leaves: &[Hash],
+        place: Place,
+    ) -> Result<(), ExportError> {
         let refuse = |problem: String| Err(bad(&new, place.line, problem));
         if let Some(end) = self.committed_end.filter(|end| end + 1 != new.sequence_start) {
-            return refuse(format!("it does not continue the chain: it starts at {} after {end}", new.sequence_start));
+            return refuse(format!(
+                "it does not continue the chain: it starts at {} after {end}",
+                new.sequence_start
+            ));
         }
         if new.sequence_end.checked_add(1) != Some(place.next) {
             return refuse(format!("it stands after event {}", place.next - 1));
@@ -121,7 +129,9 @@ impl Chain {
     pub(crate) fn finish(&mut self, reaches_head: bool) -> Result<(), ExportError> {
         let open = self.seen.iter().filter(|(_, seen)| seen.corrected_by.is_none());
         let first = open
-            .filter_map(|(batch_id, seen)| seen.problem.as_ref().map(|problem| (seen.line, batch_id, seen, problem)))
+            .filter_map(|(batch_id, seen)| {
+                seen.problem.as_ref().map(|problem| (seen.line, batch_id, seen, problem))
+            })
             .min_by_key(|(line, ..)| *line);
         if let Some((line, batch_id, seen, problem)) = first {
             return Err(ExportError::BadCommitment {
@@ -145,7 +155,12 @@ impl Chain {
     }
 
     /// The root that a correction must have, if the file holds its events; marks what it corrects.
-    fn corrected_root(&mut self, new: &Commitment, corrects: BatchId, place: Place) -> Result<Option<Hash>, String> {
+    fn corrected_root(
+        &mut self,
+        new: &Commitment,
+        corrects: BatchId,
+        place: Place,
+    ) -> Result<Option<Hash>, String> {
         if new.sequence_end >= place.next {
             return Err("it corrects a commitment to events that have not come yet".to_owned());
         }
@@ -159,7 +174,10 @@ impl Chain {
             return Ok(None);
         };
         if (wrong.start, wrong.end) != (new.sequence_start, new.sequence_end) {
-            return Err(format!("it corrects commitment {corrects}, which covers {}..={}", wrong.start, wrong.end));
+            return Err(format!(
+                "it corrects commitment {corrects}, which covers {}..={}",
+                wrong.start, wrong.end
+            ));
         }
         if let Some(other) = wrong.corrected_by {
             return Err(format!("commitment {corrects} is corrected by {other} already"));
@@ -186,7 +204,8 @@ impl Chain {
             // The first commitment of a file may continue one that the file does not hold.
             let unrooted = new.sequence_start == 1 && new.prev_state_root != Hash::ZERO;
             let found = new.prev_state_root;
-            return unrooted.then(|| format!("the first commitment has the previous state root {found}, not zero"));
+            return unrooted
+                .then(|| format!("the first commitment has the previous state root {found}, not zero"));
         };
         // A wrong commitment's state root says nothing about the one that was built on the right one.
         let excused = self.seen.get(&last.batch_id).is_some_and(|last| last.problem.is_some());

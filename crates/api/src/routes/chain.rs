@@ -54,8 +54,7 @@ impl<'a> ChainReader<'a> {
     pub(super) async fn next_at(&mut self, number: u64) -> Result<Option<Commitment>, StoreError> {
         while self.fill().await? {
             let Some(next) = self.ready.front() else { break };
-            let within =
-                self.range.contains(&next.sequence_start) && self.range.contains(&next.sequence_end);
+            let within = self.range.contains(&next.sequence_start) && self.range.contains(&next.sequence_end);
             let wanted = match (next.corrects, within) {
                 (None, true) if next.sequence_end > number => return Ok(None),
                 (None, true) => true,

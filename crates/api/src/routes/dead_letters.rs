@@ -81,7 +81,13 @@ pub(super) async fn list(
     principal: Principal,
     Params(query): Params<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
-    let wanted = Wanted { tenant_id: query.tenant_id, store_id: query.store_id, reason: query.reason.as_deref(), status: query.status.as_deref(), follower: query.follower };
+    let wanted = Wanted {
+        tenant_id: query.tenant_id,
+        store_id: query.store_id,
+        reason: query.reason.as_deref(),
+        status: query.status.as_deref(),
+        follower: query.follower,
+    };
     let filter = wanted.filter(&principal, Permission::Read)?;
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let order = LetterOrder::Newest(query.page.as_deref().map(parse_mark).transpose()?);
@@ -104,7 +110,8 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Read)?;
     let letter = readable(&api, &principal, id).await?;
-    let shown = Shown { summary: summary(&letter), payload: serde_json::from_str(&letter.letter.payload).ok() };
+    let shown =
+        Shown { summary: summary(&letter), payload: serde_json::from_str(&letter.letter.payload).ok() };
     let body =
         serde_json::to_vec(&shown).map_err(|error| ApiError::new(Code::InternalError, error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -136,7 +143,8 @@ pub(super) async fn retry(
     match api.line.letters.retry(vec![id]).await?.first() {
         Some(retried) => Ok(Json(retried_json(retried))),
         None => {
-            let message = format!("dead letter {id} waits no more: it is being retried, or its event was taken");
+            let message =
+                format!("dead letter {id} waits no more: it is being retried, or its event was taken");
             Err(ApiError::new(Code::DeadLetterNotFound, message))
         }
     }
@@ -153,7 +161,13 @@ pub(super) async fn retry_many(
     JsonBody(query): JsonBody<RetryRequest>,
 ) -> Result<Json<Value>, ApiError> {
     let status = query.status.as_deref().or(Some(LetterStatus::Pending.as_str()));
-    let wanted = Wanted { tenant_id: query.tenant_id, store_id: query.store_id, reason: query.reason.as_deref(), status, follower: query.follower };
+    let wanted = Wanted {
+        tenant_id: query.tenant_id,
+        store_id: query.store_id,
+        reason: query.reason.as_deref(),
+        status,
+        follower: query.follower,
+    };
     let filter = wanted.filter(&principal, Permission::Write)?;
     let limit = query.limit.unwrap_or(RETRIES_AT_ONCE_MAX).clamp(1, RETRIES_AT_ONCE_MAX);
     let order = LetterOrder::Oldest(query.page.as_deref().map(parse_mark).transpose()?);

@@ -13,9 +13,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bowline_store::{Permission, ReadQuery, StoreError, StoredEvent};
 use bowline_types::{AgentId, Code, StoreId, StreamId, TenantId};
-use bowline_ves::{
-    AgentKeyRecord, AgentPublicKey, ExportHeader, ExportWriter, KeyError, SequencerKeyRecord,
-};
+use bowline_ves::{AgentKeyRecord, AgentPublicKey, ExportHeader, ExportWriter, KeyError, SequencerKeyRecord};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -118,7 +116,8 @@ type Pages = mpsc::Sender<io::Result<Bytes>>;
 async fn write(api: &Api, header: ExportHeader, head: u64, pages: &Pages) -> Result<(), Broken> {
     let sink = Sink::default();
     let mut writer = ExportWriter::new(sink.clone(), &header)?;
-    let mut chain = ChainReader::open(api, header.stream, header.sequence_start..=header.sequence_end).await?;
+    let mut chain =
+        ChainReader::open(api, header.stream, header.sequence_start..=header.sequence_end).await?;
     let mut known_keys = HashSet::new();
     let mut next = header.sequence_start;
     while next <= header.sequence_end {

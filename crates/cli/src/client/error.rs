@@ -152,7 +152,9 @@ fn remedy(status: u16, code: &str) -> &'static str {
         }
         "DEAD_LETTER_NOT_FOUND" => "see what there is with `bowline dead-letters list`",
         "COMMITMENT_CORRECTED" => "see the commitment that replaces it with `bowline commitments show`",
-        "COMMITMENT_INTACT" => "see what is wrong with `bowline commitments check --all`; --force corrects it anyway",
+        "COMMITMENT_INTACT" => {
+            "see what is wrong with `bowline commitments check --all`; --force corrects it anyway"
+        }
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_PUBLIC_KEY" => "make a key with `bowline keys generate`",
         "OUTCOME_UNKNOWN" | "TIMEOUT" => "send the same again: an event with the same id is taken once",

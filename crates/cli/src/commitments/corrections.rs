@@ -34,7 +34,9 @@ pub(crate) struct CheckOptions {
 
 /// `bowline commitments correct`.
 #[derive(Debug, Args)]
-#[command(after_help = "The wrong commitment stays, marked; the correction covers the same events at the end of the chain.")]
+#[command(
+    after_help = "The wrong commitment stays, marked; the correction covers the same events at the end of the chain."
+)]
 pub(crate) struct CorrectOptions {
     /// The wrong commitment
     batch_id: BatchId,
@@ -102,7 +104,8 @@ fn report(context: &Context, wrong: &[Checked], corrected: u64, count: usize) ->
         return output::line(&answer.to_string());
     }
     if wrong.is_empty() {
-        let replaced = if corrected > 0 { format!("; {corrected} wrong ones are replaced") } else { String::new() };
+        let replaced =
+            if corrected > 0 { format!("; {corrected} wrong ones are replaced") } else { String::new() };
         return output::line(&format!("{count} commitments checked: right{replaced}"));
     }
     let rows = wrong.iter().map(|one| {
@@ -129,8 +132,11 @@ async fn ids_of(client: &Client, stream: StreamId) -> Result<Vec<BatchId>, Failu
             .query("from", Some(from))
             .query("limit", Some(PAGE));
         let page: Commitments = client.json(&call).await?;
-        let listed =
-            page.commitments.iter().map(|raw| answers::parse(raw.get())).collect::<Result<Vec<Listed>, _>>()?;
+        let listed = page
+            .commitments
+            .iter()
+            .map(|raw| answers::parse(raw.get()))
+            .collect::<Result<Vec<Listed>, _>>()?;
         let before = ids.len();
         ids.extend(listed.iter().map(|one| one.batch_id).filter(|id| seen.insert(*id)));
         // A page may end between a commitment and its correction, so the next one begins where it ended.

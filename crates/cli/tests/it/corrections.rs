@@ -39,7 +39,10 @@ pub(crate) async fn a_damaged_commitment_is_found_and_corrected(site: Arc<Site>)
 
     let correction = person.asks(&correct).await;
     let good = correction["batch_id"].as_str().unwrap();
-    assert_eq!((&correction["corrects"], &correction["correction_reason"]), (&json!(bad), &json!("bad-sector")));
+    assert_eq!(
+        (&correction["corrects"], &correction["correction_reason"]),
+        (&json!(bad), &json!("bad-sector"))
+    );
     assert_eq!(correction["merkle_root"], first["merkle_root"]);
     assert_eq!(correction["prev_state_root"], second["new_state_root"]);
     assert!(person.types(&correct).await.must(1).stderr.contains("COMMITMENT_CORRECTED"));
@@ -48,7 +51,10 @@ pub(crate) async fn a_damaged_commitment_is_found_and_corrected(site: Arc<Site>)
     let shown = person.asks(&format!("commitments show {bad}")).await;
     assert_eq!((&shown["status"], &shown["corrected_by"]), (&json!("corrected"), &json!(good)));
     assert!(person.types(&format!("commitments show {bad}")).await.must(0).stdout.contains("bad-sector"));
-    let list = format!("commitments list --all --tenant {} --store {}", author.stream.tenant_id, author.stream.store_id);
+    let list = format!(
+        "commitments list --all --tenant {} --store {}",
+        author.stream.tenant_id, author.stream.store_id
+    );
     assert!(person.types(&list).await.must(0).stdout.contains("correction"));
     what_follows_holds(&person, &api, &author, bad, &correction).await;
 }
@@ -80,7 +86,11 @@ async fn what_follows_holds(person: &Person, api: &Api, author: &Author, bad: &s
         let export = api.get(&author.path("export", query)).await.text;
         let found = person.pipes(&export, "verify export - --output json").await.json(0);
         let counts = ["commitment_count", "correction_count"].map(|name| found[name].as_u64().unwrap());
-        assert_eq!((counts, found["corrected"].as_array().unwrap().len()), ([commitments, corrections], corrected), "{query}");
+        assert_eq!(
+            (counts, found["corrected"].as_array().unwrap().len()),
+            ([commitments, corrections], corrected),
+            "{query}"
+        );
     }
     let export = api.get(&author.path("export", "")).await.text;
     let said = person.pipes(&export, "verify export -").await;

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bowline_line::{DeadLetterConfig, FollowError, Follower, FollowerService, PutAside, RetryOutcome};
 use bowline_runtime::Shutdown;
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, AppendOutcome, DeadLetter, LetterFilter, LetterOrder, LetterReason, LetterStatus,
-    LineStore, StoredEvent,
+    AgentKeyRecord, AgentKeyStatus, AppendOutcome, DeadLetter, LetterFilter, LetterOrder, LetterReason,
+    LetterStatus, LineStore, StoredEvent,
 };
 use bowline_types::{LetterId, StreamId};
 use bowline_ves::{Envelope, Rejection, SecretKey, sign_envelope};
@@ -134,7 +134,10 @@ impl Follower for Picky {
         let numbers: Vec<u64> = events.iter().map(|event| event.receipt.sequence_number).collect();
         if numbers.contains(&POISON) && !self.healed.load(Ordering::SeqCst) {
             *self.refusals.lock().unwrap() += 1;
-            return Err(FollowError::Poison { sequence_number: POISON, problem: "not to my taste".to_owned() });
+            return Err(FollowError::Poison {
+                sequence_number: POISON,
+                problem: "not to my taste".to_owned(),
+            });
         }
         self.pages.lock().unwrap().push((numbers[0], numbers[numbers.len() - 1]));
         Ok(())
@@ -160,7 +163,10 @@ async fn poison_is_put_aside_only_where_that_is_asked_for_and_taken_back() {
             assert_eq!(*picky.refusals.lock().unwrap(), 3);
             assert_eq!(*picky.pages.lock().unwrap(), [(1, 2), (4, 6)]);
             let [letter] = letters(&line).await.try_into().unwrap();
-            assert_eq!((letter.letter.reason, letter.letter.follower.as_str()), (LetterReason::HandlerError, "picky"));
+            assert_eq!(
+                (letter.letter.reason, letter.letter.follower.as_str()),
+                (LetterReason::HandlerError, "picky")
+            );
             assert_eq!(letter.letter.sequence_number, Some(POISON));
             // A retry hands it to the follower, which may refuse it again.
             assert_eq!(retry(&line, vec![letter.id]).await, [RetryOutcome::Handed]);

@@ -61,7 +61,8 @@ async fn insert_correction(pool: &PgPool, new: &NewCorrection) -> Result<InsertC
     let commitment = &new.commitment;
     let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
     lock(&mut transaction, commitment.stream).await.map_err(|e| refuse(&e))?;
-    let sql = format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE batch_id = $1");
+    let sql =
+        format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE batch_id = $1");
     let wrong = sqlx::query(AssertSqlSafe(sql))
         .bind(commitment.corrects.map(BatchId::uuid))
         .fetch_optional(&mut *transaction)
@@ -177,7 +178,8 @@ async fn write(connection: &mut PgConnection, row: &NewRow<'_>) -> sqlx::Result<
 }
 
 pub(super) async fn by_id(pool: &PgPool, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
-    let sql = format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE batch_id = $1");
+    let sql =
+        format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE batch_id = $1");
     let row = sqlx::query(AssertSqlSafe(sql)).bind(batch_id.uuid()).fetch_optional(pool).await;
     row.map_err(|e| refuse(&e))?.as_ref().map(read_commitment).transpose().map_err(|e| refuse(&e))
 }

@@ -15,8 +15,8 @@ use super::error::{refuse, refuse_commit};
 use super::rows::{moment, signed, stream, unsigned};
 use crate::letters::{Arrived, LetterKey, Taken};
 use crate::{
-    DeadLetter, DeadLetterStore, LetterAges, LetterFilter, LetterLimits, LetterOrder, LetterReason, LetterStatus,
-    LettersKept, LettersSwept, NewDeadLetter, RetryEnd, StoreError,
+    DeadLetter, DeadLetterStore, LetterAges, LetterFilter, LetterLimits, LetterOrder, LetterReason,
+    LetterStatus, LettersKept, LettersSwept, NewDeadLetter, RetryEnd, StoreError,
 };
 
 /// Any number that no other user of the database takes for its advisory lock.
@@ -102,8 +102,10 @@ async fn taken(connection: &mut PgConnection, streams: &[StreamId]) -> sqlx::Res
     .bind(streams.iter().map(|stream| stream.store_id.uuid()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    let of_streams =
-        rows.iter().map(|row| Ok((stream(row)?, unsigned(row, "letters")?))).collect::<sqlx::Result<HashMap<_, _>>>()?;
+    let of_streams = rows
+        .iter()
+        .map(|row| Ok((stream(row)?, unsigned(row, "letters")?)))
+        .collect::<sqlx::Result<HashMap<_, _>>>()?;
     Ok(Taken { letters: unsigned(&all, "letters")?, bytes: unsigned(&all, "bytes")?, streams: of_streams })
 }
 

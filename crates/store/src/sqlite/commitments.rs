@@ -10,9 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBe
 
 use super::SqliteStore;
 use super::pool::Failure;
-use super::rows::{
-    COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, signed, stream_no, stream_of, unsigned,
-};
+use super::rows::{COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, signed, stream_no, stream_of, unsigned};
 use crate::records::{beyond_head, corrects_nothing};
 use crate::{
     ChainQuery, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CorrectionStore, InsertCommitment,
@@ -156,7 +154,8 @@ pub(super) fn covering(
     sequence_number: u64,
 ) -> Result<Option<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, stream)? else { return Ok(None) };
-    let condition = "stream_no = ?1 AND sequence_start <= ?2 ORDER BY sequence_start DESC, chain_position DESC LIMIT 1";
+    let condition =
+        "stream_no = ?1 AND sequence_start <= ?2 ORDER BY sequence_start DESC, chain_position DESC LIMIT 1";
     let found = one(connection, stream, condition, (number, signed(sequence_number)))?;
     Ok(found.filter(|record| record.commitment.sequence_end >= sequence_number))
 }
@@ -204,7 +203,8 @@ fn one<P: Params>(
     condition: &str,
     values: P,
 ) -> Result<Option<CommitmentRecord>, Failure> {
-    let sql = format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE {condition}");
+    let sql =
+        format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE {condition}");
     let found =
         connection.prepare_cached(&sql)?.query_row(values, |row| commitment(row, stream)).optional()?;
     Ok(found)

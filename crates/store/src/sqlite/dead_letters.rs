@@ -1,4 +1,6 @@
-//! Dead letters: kept, listed, retried and swept. Every change is one transaction on the thread that writes.
+//! Dead letters: kept, listed, retried and swept.
+//!
+//! Every change is one transaction on the thread that writes, so room is never given away twice.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,8 +13,8 @@ use super::pool::Failure;
 use super::rows::{fixed, moment, signed, stream_columns, unsigned};
 use crate::letters::{Arrived, LetterKey, Taken, store_list};
 use crate::{
-    DeadLetter, DeadLetterStore, LetterAges, LetterFilter, LetterLimits, LetterOrder, LetterReason, LetterStatus,
-    LettersKept, LettersSwept, NewDeadLetter, RetryEnd, StoreError,
+    DeadLetter, DeadLetterStore, LetterAges, LetterFilter, LetterLimits, LetterOrder, LetterReason,
+    LetterStatus, LettersKept, LettersSwept, NewDeadLetter, RetryEnd, StoreError,
 };
 
 const COLUMNS: &str = "id, event_id, tenant_id, store_id, event_type, reason, status, error_message, retry_count, \

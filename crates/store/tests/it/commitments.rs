@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError,
-    TILE_HEIGHT,
+    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore,
+    StoreError, TILE_HEIGHT,
 };
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};

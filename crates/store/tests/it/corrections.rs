@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    ChainPlace, ChainQuery, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore,
-    NewCorrection, StoreError,
+    ChainPlace, ChainQuery, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment,
+    LineStore, NewCorrection, StoreError,
 };
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
@@ -15,7 +15,13 @@ use bowline_ves::{Commitment, Hash, Tree};
 use crate::events::{at, grow, new_stream};
 use crate::support::{Engine, Place};
 
-async fn sealed(store: &Arc<dyn LineStore>, stream: StreamId, start: u64, end: u64, prev: Hash) -> Commitment {
+async fn sealed(
+    store: &Arc<dyn LineStore>,
+    stream: StreamId,
+    start: u64,
+    end: u64,
+    prev: Hash,
+) -> Commitment {
     let tree = Tree::new(store.leaves(stream, start, end).await.unwrap());
     Commitment::seal(BatchId::random(), stream, &tree, start, end, prev, at(end as i64)).unwrap()
 }
@@ -33,7 +39,11 @@ fn correction(commitment: Commitment, of: BatchId) -> NewCorrection {
     }
 }
 
-async fn chain(store: &Arc<dyn LineStore>, stream: StreamId, corrections_only: bool) -> Vec<CommitmentRecord> {
+async fn chain(
+    store: &Arc<dyn LineStore>,
+    stream: StreamId,
+    corrections_only: bool,
+) -> Vec<CommitmentRecord> {
     store.chain(ChainQuery { stream, after: 0, corrections_only, limit: 100 }).await.unwrap()
 }
 

@@ -15,7 +15,8 @@ fn chain() -> [Commitment; 4] {
     let first = commitment(1, 4, Hash::ZERO);
     let second = commitment(5, 9, first.new_state_root);
     let wrong = Commitment { merkle_root: Hash::new([7; 32]), ..first };
-    let correction = Commitment { batch_id: id(90), ..commitment(1, 4, second.new_state_root) }.correcting(id(1));
+    let correction =
+        Commitment { batch_id: id(90), ..commitment(1, 4, second.new_state_root) }.correcting(id(1));
     let last = commitment(10, 12, correction.new_state_root);
     [wrong, second, correction, last]
 }
@@ -68,7 +69,7 @@ fn a_correction_excuses_what_it_names_and_says_so() {
     assert_eq!(damaged(|wrong| wrong.prev_state_root = Hash::new([8; 32])), 1);
     assert_eq!(damaged(|wrong| wrong.leaf_count = 3), 1);
     // A right one may be corrected too, if somebody insists.
-    let right = Commitment { ..commitment(1, 4, Hash::ZERO) };
+    let right = commitment(1, 4, Hash::ZERO);
     let report = valid(1, 12, &[right, chain[1].clone(), chain[2].clone(), chain[3].clone()]);
     assert_eq!(report.corrected[0].problem, None);
     // A correction that was damaged itself is corrected by the next one.
@@ -94,7 +95,7 @@ fn without_a_correction_that_fits_a_wrong_commitment_stays_wrong() {
     // Another range, a stranger, an unlinked one, one over other events.
     let short = Commitment { batch_id: id(90), ..commitment(1, 3, second.new_state_root) };
     assert!(reseal(short.correcting(id(1))).1.contains("which covers 1..=4"));
-    let stranger = Commitment { corrects: Some(id(77)), ..correction.clone() };
+    let stranger = Commitment { corrects: Some(id(77)), ..correction };
     assert!(reseal(stranger).1.contains("not in the file"));
     let unlinked = Commitment { batch_id: id(90), ..commitment(1, 4, Hash::ZERO) };
     assert!(reseal(unlinked.correcting(id(1))).1.contains("does not continue"));
@@ -102,7 +103,7 @@ fn without_a_correction_that_fits_a_wrong_commitment_stays_wrong() {
     let other = Commitment { sequence_start: 1, sequence_end: 4, ..other };
     assert_eq!(reseal(other.correcting(id(1))).0, 1);
     let twice = Commitment { batch_id: id(91), ..commitment(1, 4, last.new_state_root) }.correcting(id(1));
-    let chain = [wrong.clone(), second.clone(), correction.clone(), last.clone(), twice];
+    let chain = [wrong.clone(), second.clone(), correction.clone(), last, twice];
     assert!(refused(1, 12, &chain).1.contains("corrected by"));
     // The next ordinary one must continue the correction, and not what stood before it.
     let (start, problem) = refused(1, 12, &all(correction, after(&second)));
@@ -117,9 +118,9 @@ fn a_part_of_the_stream_has_the_corrections_that_concern_it() {
     let report = valid(1, 4, &[wrong.clone(), correction.clone()]);
     assert_eq!((report.commitment_count, report.corrected.len()), (1, 1));
     // Of a commitment outside of the file it is a link of the chain, and no more.
-    let report = valid(5, 12, &[second.clone(), correction.clone(), last.clone()]);
+    let report = valid(5, 12, &[second.clone(), correction, last.clone()]);
     assert_eq!((report.commitment_count, report.correction_count, report.corrected.len()), (2, 1, 0));
-    assert_eq!(refused(5, 12, &[second.clone(), last.clone()]).0, 10);
+    assert_eq!(refused(5, 12, &[second.clone(), last]).0, 10);
     // A file up to the head has the whole chain.
     let unlinked = Commitment { batch_id: id(90), ..commitment(1, 4, Hash::new([5; 32])) }.correcting(id(1));
     let ordinary = commitment(10, 12, second.new_state_root);
