@@ -145,9 +145,10 @@ impl<F: Follower> FollowerService<F> {
         if !due || number <= cursor {
             return Err(error);
         }
-        let query = ReadQuery { to: Some(number), ..ReadQuery::from(stream, cursor + 1, PAGE_EVENTS) };
+        let mut query = ReadQuery::from(stream, cursor + 1, PAGE_EVENTS);
+        (query.to, query.bytes_max) = (Some(number), PAGE_BYTES);
         let mut events = self.store.read(query).await?.events;
-        // The page may have been cut by its bytes: then the poison lies in a later one.
+        // An event that is not on the page was not given to the follower, whatever it says.
         let Some(poison) = events.pop_if(|event| event.receipt.sequence_number == number) else {
             return Err(error);
         };

@@ -111,7 +111,7 @@ impl Chain {
     ) -> Result<(), ExportError> {
         let root = self.corrected_root(&new, corrects, place).map_err(|p| bad(&new, place.line, p))?;
         self.correction_count += 1;
-        if place.all_read && !self.links(&new) {
+        if place.all_read && !self.last_is_wrong() && !self.links(&new) {
             // What it continues lies beyond the file's range; `finish` asks whether there is such a thing.
             let problem = new.check().err().map(|e| e.to_string()).or_else(|| root_problem(&new, root));
             let detached = bad(&new, place.line, "it does not continue the commitment before it".to_owned());
@@ -207,14 +207,18 @@ impl Chain {
             return unrooted
                 .then(|| format!("the first commitment has the previous state root {found}, not zero"));
         };
-        // A wrong commitment's state root says nothing about the one that was built on the right one.
-        let excused = self.seen.get(&last.batch_id).is_some_and(|last| last.problem.is_some());
-        (!excused && !self.links(new)).then(|| {
+        (!self.last_is_wrong() && !self.links(new)).then(|| {
             format!(
                 "it does not continue the chain: its previous state root is {}, the commitment before has {}",
                 new.prev_state_root, last.new_state_root
             )
         })
+    }
+
+    /// A wrong commitment's state root says nothing about the next one, which was built on the right one.
+    fn last_is_wrong(&self) -> bool {
+        let last = self.last.as_ref().and_then(|last| self.seen.get(&last.batch_id));
+        last.is_some_and(|last| last.problem.is_some())
     }
 
     fn links(&self, new: &Commitment) -> bool {

@@ -169,7 +169,8 @@ pub(super) async fn retry_many(
         follower: query.follower,
     };
     let filter = wanted.filter(&principal, Permission::Write)?;
-    let limit = query.limit.unwrap_or(RETRIES_AT_ONCE_MAX).clamp(1, RETRIES_AT_ONCE_MAX);
+    let at_once_max = RETRIES_AT_ONCE_MAX.min(api.limits.batch_events_max).max(1);
+    let limit = query.limit.unwrap_or(at_once_max).clamp(1, at_once_max);
     let order = LetterOrder::Oldest(query.page.as_deref().map(parse_mark).transpose()?);
     let letters = api.line.letters.list(filter, order, limit).await?;
     let next = letters.last().filter(|_| letters.len() == limit).map(mark_of);

@@ -27,7 +27,7 @@ pub(crate) async fn a_damaged_commitment_is_found_and_corrected(site: Arc<Site>)
     let correct = format!("commitments correct {bad} --reason bad-sector");
     assert!(person.types(&correct).await.must(1).stderr.contains("COMMITMENT_INTACT"));
 
-    site.damage_first_commitment().await;
+    site.damage_commitment(1, "merkle_root").await;
     let found = person.types("commitments check --all --output json").await.json(1);
     assert_eq!((&found["checked"], found["wrong"].as_array().unwrap().len()), (&json!(2), 1));
     assert_eq!(found["wrong"][0]["batch_id"], bad);
@@ -57,6 +57,26 @@ pub(crate) async fn a_damaged_commitment_is_found_and_corrected(site: Arc<Site>)
     );
     assert!(person.types(&list).await.must(0).stdout.contains("correction"));
     what_follows_holds(&person, &api, &author, bad, &correction).await;
+    a_broken_link_is_blamed_on_the_one_that_broke(&site, &person, &api, &author).await;
+}
+
+/// The commitment behind the damaged one continues what was there before, and is right.
+async fn a_broken_link_is_blamed_on_the_one_that_broke(
+    site: &Site,
+    person: &Person,
+    api: &Api,
+    author: &Author,
+) {
+    site.damage_commitment(5, "new_state_root").await;
+    let found = person.types("commitments check --all --output json").await.json(1);
+    let wrong = found["wrong"].as_array().unwrap();
+    assert_eq!((wrong.len(), &wrong[0]["sequence_start"]), (1, &json!(5)), "{found}");
+    let id = wrong[0]["batch_id"].as_str().unwrap();
+    person.types(&format!("commitments correct {id} --reason again")).await.must(0);
+    assert_eq!(person.asks("commitments check --all").await["wrong"], json!([]));
+    let export = api.get(&author.path("export", "")).await.text;
+    let found = person.pipes(&export, "verify export - --output json").await.json(0);
+    assert_eq!((&found["correction_count"], found["corrected"].as_array().unwrap().len()), (&json!(3), 3));
 }
 
 async fn what_follows_holds(person: &Person, api: &Api, author: &Author, bad: &str, correction: &Value) {

@@ -147,10 +147,13 @@ impl Site {
 }
 
 impl Site {
-    /// Writes another Merkle root into the commitment that begins at 1, past the node `data`.
-    pub(crate) async fn damage_first_commitment(&self) {
-        let damage =
-            |root: &str| format!("UPDATE ves_commitments SET merkle_root = {root} WHERE sequence_start = 1");
+    /// Writes another hash into the commitment that begins there and corrects none, past the node `data`.
+    pub(crate) async fn damage_commitment(&self, start: u64, column: &str) {
+        let damage = |hash: &str| {
+            format!(
+                "UPDATE ves_commitments SET {column} = {hash} WHERE sequence_start = {start} AND corrects IS NULL"
+            )
+        };
         match &self.database {
             None => {
                 let connection = rusqlite::Connection::open(self.path("data").join("bowline.db")).unwrap();

@@ -72,6 +72,13 @@ fn a_correction_excuses_what_it_names_and_says_so() {
     let right = commitment(1, 4, Hash::ZERO);
     let report = valid(1, 12, &[right, chain[1].clone(), chain[2].clone(), chain[3].clone()]);
     assert_eq!(report.corrected[0].problem, None);
+    // Also where a correction stands behind the damaged one already, at the very end of the chain.
+    let [wrong, second, correction, last] = chain.clone();
+    let early = Commitment { batch_id: id(91), ..commitment(5, 9, last.new_state_root) }.correcting(id(5));
+    let damaged = Commitment { new_state_root: Hash::ZERO, ..last };
+    let late = Commitment { batch_id: id(92), ..commitment(10, 12, early.new_state_root) }.correcting(id(10));
+    let report = valid(1, 12, &[wrong, second, correction, damaged, early, late]);
+    assert_eq!((report.correction_count, report.corrected.len()), (3, 3));
     // A correction that was damaged itself is corrected by the next one.
     let [wrong, second, correction, last] = chain.clone();
     let damaged = Commitment { merkle_root: Hash::ZERO, ..correction };
