@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bowline_store::{
     ChainPlace, ChainQuery, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment,
-    LineStore, NewCorrection, StoreError,
+    LetterFilter, LetterOrder, LineStore, NewCorrection, StoreError,
 };
-use bowline_types::{BatchId, StreamId};
+use bowline_types::{BatchId, StoreId, StreamId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
 
 use crate::events::{at, grow, new_stream};
@@ -158,71 +158,88 @@ pub(crate) async fn of_two_corrections_at_a_time_one_wins(place: Arc<Place>) {
     assert_eq!(stores[0].insert_correction(second).await.unwrap(), InsertCommitment::Superseded);
 }
 
-/// A database of the first version, with commitments, becomes one that knows corrections.
+/// A database from before this migration, with commitments and a letter, is opened by this version.
 pub(crate) async fn commitments_from_before_corrections_keep_their_order(place: Arc<Place>) {
-    let store = place.open().await;
-    let stream = new_stream();
-    grow(&store, stream, 9).await;
-    let mut made: Vec<Commitment> = Vec::new();
-    for (start, end) in [(1, 4), (5, 5), (6, 9)] {
-        let prev = made.last().map_or(Hash::ZERO, |last| last.new_state_root);
-        let commitment = sealed(&store, stream, start, end, prev).await;
-        insert(&store, &commitment).await;
-        made.push(commitment);
+    let mut files = migrations(place.engine());
+    files.retain(|(name, _)| name.as_str() < corrections_migration(place.engine()).as_str());
+    place.execute("CREATE TABLE schema_migrations (version bigint PRIMARY KEY, name text NOT NULL, applied_at text)").await;
+    for (version, (name, sql)) in (1..).zip(&files) {
+        place.execute(sql).await;
+        place.execute(&format!("INSERT INTO schema_migrations VALUES ({version}, '{name}', NULL)")).await;
     }
-    store.close().await;
-    place.execute(before_corrections(&place)).await;
+    place.execute(&rows_from_before(place.engine())).await;
 
     let (store, applied) = place.try_open(true).await.unwrap();
-    assert!(applied.iter().any(|migration| migration.name == "0003_corrections"), "{applied:?}");
+    assert_eq!(applied[0].version, files.len() as i64 + 1);
+    let stream = StreamId::new(TenantId::from_bytes([1; 16]), StoreId::from_bytes([2; 16]));
     let found = chain(&store, stream, false).await;
-    let commitments: Vec<Commitment> = found.iter().map(|record| record.commitment.clone()).collect();
-    assert_eq!(commitments, made);
-    let positions: Vec<u64> = found.iter().map(|record| record.chain.position).collect();
-    assert_eq!(positions, [1, 2, 3]);
-    assert_eq!(store.commitment_upper_levels(made[1].batch_id).await.unwrap(), Some(vec![1]));
+    let places = found.iter().map(|record| (record.chain.position, record.commitment.sequence_start));
+    assert_eq!(places.collect::<Vec<_>>(), [(1, 1), (2, 5), (3, 6)]);
+    assert!(found.iter().all(|record| record.commitment.corrects.is_none()));
+    assert_eq!(store.commitment_upper_levels(BatchId::from_bytes([5; 16])).await.unwrap(), Some(vec![1]));
+    let letters = store.letters(LetterFilter::default(), LetterOrder::Newest(None), 10).await.unwrap();
+    assert_eq!((letters.len(), letters[0].letter.stream, letters[0].seen_count), (1, stream, 1));
+    assert_eq!((letters[0].letter.payload.as_str(), letters[0].letter.follower.as_str()), ("{}", ""));
 }
 
-/// Takes the migration back, as far as it shows.
-fn before_corrections(place: &Place) -> &'static str {
-    match place.engine() {
-        Engine::Sqlite => {
-            "DROP INDEX ves_commitments_range; DROP INDEX ves_commitments_corrects;
-             DROP INDEX ves_commitments_covering;
-             ALTER TABLE ves_commitments RENAME TO newer;
-             CREATE TABLE ves_commitments (
-                 batch_id BLOB PRIMARY KEY, stream_no INTEGER NOT NULL REFERENCES streams, ves_version INTEGER NOT NULL,
-                 tree_depth INTEGER NOT NULL, leaf_count INTEGER NOT NULL, padded_leaf_count INTEGER NOT NULL,
-                 merkle_root BLOB NOT NULL, prev_state_root BLOB NOT NULL, new_state_root BLOB NOT NULL,
-                 sequence_start INTEGER NOT NULL, sequence_end INTEGER NOT NULL, committed_at INTEGER NOT NULL,
-                 origin TEXT NOT NULL, upper_levels BLOB NOT NULL, chain_id INTEGER, chain_tx_hash BLOB,
-                 chain_block_number INTEGER, anchored_at INTEGER, metadata TEXT, UNIQUE (stream_no, sequence_start)
-             ) STRICT;
-             INSERT INTO ves_commitments
-             SELECT batch_id, stream_no, ves_version, tree_depth, leaf_count, padded_leaf_count, merkle_root,
-                    prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, origin, upper_levels,
-                    chain_id, chain_tx_hash, chain_block_number, anchored_at, metadata FROM newer;
-             DROP TABLE newer;
-             DROP TABLE dead_letter_events;
-             CREATE TABLE dead_letter_events (
-                 id BLOB PRIMARY KEY, event_id BLOB NOT NULL, tenant_id BLOB NOT NULL, store_id BLOB NOT NULL,
-                 event_type TEXT NOT NULL, reason TEXT NOT NULL, status TEXT NOT NULL, error_message TEXT NOT NULL,
-                 retry_count INTEGER NOT NULL, max_retries INTEGER NOT NULL, last_retry_at INTEGER,
-                 next_retry_at INTEGER, created_at INTEGER NOT NULL, payload TEXT NOT NULL, metadata TEXT) STRICT;
-             DELETE FROM schema_migrations WHERE version > 2"
-        }
-        Engine::Postgres => {
-            "DROP INDEX ves_commitments_chain; DROP INDEX ves_commitments_range; DROP INDEX ves_commitments_corrects;
-             DROP INDEX ves_commitments_covering;
-             ALTER TABLE commitments DROP COLUMN chain_position, DROP COLUMN corrects;
-             CREATE UNIQUE INDEX ves_commitments_chain ON ves_commitments (tenant_id, store_id, sequence_start);
-             DROP INDEX dead_letter_events_newest; DROP INDEX dead_letter_events_room;
-             DROP INDEX dead_letter_events_handed;
-             ALTER TABLE dead_letter_events
-                 DROP COLUMN follower, DROP COLUMN sequence_number, DROP COLUMN seen_count, DROP COLUMN last_seen_at,
-                 DROP COLUMN payload_bytes,
-                 ADD CONSTRAINT dead_letter_events_tenant_id_store_id_event_id_key UNIQUE (tenant_id, store_id, event_id);
-             DELETE FROM schema_migrations WHERE version > 2"
-        }
+/// Names and texts of an engine's migrations, in their order.
+fn migrations(engine: Engine) -> Vec<(String, String)> {
+    let folder = match engine {
+        Engine::Sqlite => "src/migrations/sqlite",
+        Engine::Postgres => "src/migrations/postgres",
+    };
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn corrections_migration(engine: Engine) -> String {
+    let mut names = migrations(engine).into_iter().map(|(name, _)| name);
+    names.find(|name| name.ends_with("_corrections")).unwrap()
+}
+
+/// Three commitments, the last one written first, and a letter.
+fn rows_from_before(engine: Engine) -> String {
+    let id = |byte: u8| match engine {
+        Engine::Sqlite => format!("x'{}'", hex(byte)),
+        Engine::Postgres => format!("'{}'::uuid", hex(byte)),
+    };
+    let (hash, levels, moment) = match engine {
+        Engine::Sqlite => ("zeroblob(32)", "x'01'", "0"),
+        Engine::Postgres => ("decode(repeat('00', 32), 'hex')", r"'\x01'::bytea", "now()"),
+    };
+    let (tenant, store) = (id(1), id(2));
+    let (stream, of) = match engine {
+        Engine::Sqlite => ("stream_no", "1".to_owned()),
+        Engine::Postgres => ("tenant_id, store_id", format!("{tenant}, {store}")),
+    };
+    let mut sql = format!(
+        "INSERT INTO streams (tenant_id, store_id, created_at) VALUES ({tenant}, {store}, {moment});
+         INSERT INTO sequence_counters ({stream}, current_sequence, updated_at) VALUES ({of}, 9, {moment});
+         INSERT INTO dead_letter_events (id, event_id, tenant_id, store_id, event_type, reason, created_at, payload)
+         VALUES ({}, {}, {tenant}, {store}, 't', 'unknown', {moment}, '{{}}');",
+        id(7),
+        id(8),
+    );
+    for (start, end) in [(6, 9), (1, 4), (5, 5)] {
+        sql += &format!(
+            "INSERT INTO ves_commitments (batch_id, {stream}, ves_version, tree_depth, leaf_count, padded_leaf_count,
+                 merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, origin,
+                 upper_levels)
+             VALUES ({}, {of}, 1, 0, 1, 1, {hash}, {hash}, {hash}, {start}, {end}, {moment}, 'client', {levels});",
+            id(start)
+        );
     }
+    sql
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}").repeat(16)
 }
