@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bowline_line::{AppendError, CommitError, ProveError};
+use bowline_line::{AppendError, CommitError, CorrectError, ProveError};
 use bowline_store::StoreError;
 use bowline_types::Code;
 use serde_json::{Value, json};
@@ -163,6 +163,19 @@ impl From<ProveError> for ApiError {
     fn from(error: ProveError) -> Self {
         match error {
             ProveError::Store(error) => error.into(),
+            ProveError::Corrected { corrected_by, .. } => Self::new(error.code(), error.to_string())
+                .with_details(json!({ "corrected_by": corrected_by })),
+            _ => Self::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<CorrectError> for ApiError {
+    fn from(error: CorrectError) -> Self {
+        match error {
+            CorrectError::Store(error) => error.into(),
+            CorrectError::Corrected { corrected_by, .. } => Self::new(error.code(), error.to_string())
+                .with_details(json!({ "corrected_by": corrected_by })),
             _ => Self::new(error.code(), error.to_string()),
         }
     }

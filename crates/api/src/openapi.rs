@@ -23,7 +23,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "prove", description = "Commit, prove and export."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
         (name = "schemas", description = "What payloads must look like."),
-        (name = "operate", description = "Health and metrics.")
+        (name = "operate", description = "Health, metrics and dead letters.")
     ),
     modifiers(&Schemes)
 )]

@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    api_keys, append, bench, commitments, completions, config, demo, events, export, head, keys, schemas,
-    serve, tail, verify,
+    api_keys, append, bench, commitments, completions, config, dead_letters, demo, events, export, head,
+    keys, schemas, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// Commit events to Merkle roots, and prove that one is included
     #[command(subcommand)]
     Commitments(commitments::What),
+    /// Look after events that were not taken: see why, mend the cause, try them again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::What),
     /// Agents' keys and the sequencer's
     #[command(subcommand)]
     Keys(keys::What),

@@ -69,11 +69,6 @@ impl Call {
         Ok(Self { method: Method::PUT, ..Self::post(segments, body)? })
     }
 
-    /// `DELETE` of the path that these segments make.
-    pub(crate) fn delete(segments: &[&str]) -> Self {
-        Self::of(Method::DELETE, segments, None)
-    }
-
     fn of(method: Method, segments: &[&str], body: Option<Bytes>) -> Self {
         let segments = segments.iter().map(|segment| (*segment).to_owned()).collect();
         Self { method, segments, query: Vec::new(), headers: Vec::new(), body }

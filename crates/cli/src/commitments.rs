@@ -3,12 +3,15 @@
 //! What the server answers is shown after a check that it is consistent in itself; whether a root is that of
 //! the events is for `verify export`, and whether a proof holds for `verify proof`.
 
+mod corrections;
+
 use std::fs;
 use std::path::PathBuf;
 
 use bowline_types::BatchId;
 use bowline_ves::Commitment;
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::answers::{self, Commitments, Proof};
@@ -27,6 +30,10 @@ pub(crate) enum What {
     Show(ShowOptions),
     /// Commit the events that no commitment covers yet
     Create(CreateOptions),
+    /// Recompute commitments from the stored events, and name those that are wrong
+    Check(corrections::CheckOptions),
+    /// Put a correction in the place of a wrong commitment
+    Correct(corrections::CorrectOptions),
     /// Get the proof that an event is under a commitment's root
     Proof(ProofOptions),
 }
@@ -92,6 +99,8 @@ pub(crate) async fn run(context: &Context, what: What) -> Outcome {
             one(context, Call::get(&["api", "v1", "ves", "commitments", &id])).await
         }
         What::Create(options) => create(context, options).await,
+        What::Check(options) => corrections::check(context, options).await,
+        What::Correct(options) => corrections::correct(context, options).await,
         What::Proof(options) => proof(context, options).await,
     }
 }
@@ -114,16 +123,17 @@ async fn list(context: &Context, options: ListOptions) -> Outcome {
         return Ok(Exit::Done);
     }
     let found = found.iter().map(|raw| parsed(raw.get())).collect::<Result<Vec<_>, _>>()?;
-    let rows = found.iter().map(|commitment| {
+    let rows = found.iter().map(|(commitment, standing)| {
         [
             commitment.batch_id.to_string(),
+            standing.word(commitment).to_owned(),
             range(commitment),
             commitment.leaf_count.to_string(),
             commitment.committed_at.to_string(),
             commitment.merkle_root.to_string(),
         ]
     });
-    output::table(["batch", "events", "count", "committed at", "merkle root"], rows)?;
+    output::table(["batch", "status", "events", "count", "committed at", "merkle root"], rows)?;
     Ok(Exit::Done)
 }
 
@@ -141,13 +151,21 @@ async fn create(context: &Context, options: CreateOptions) -> Outcome {
 /// Makes a call that answers with one commitment, and shows it.
 async fn one(context: &Context, call: Call) -> Outcome {
     let Some(text) = context.call(&call).await? else { return Ok(Exit::Done) };
-    let commitment = parsed(&text)?;
+    let (commitment, standing) = parsed(&text)?;
     if context.is_json() {
         output::line(&text)?;
         return Ok(Exit::Done);
     }
-    output::fields([
+    let id = |id: Option<BatchId>| id.map(|id| id.to_string());
+    let marks = [
+        ("corrects", id(commitment.corrects)),
+        ("corrected by", id(standing.corrected_by)),
+        ("reason", standing.correction_reason.clone()),
+    ];
+    let marks = marks.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let fields = [
         ("batch", commitment.batch_id.to_string()),
+        ("status", standing.word(&commitment).to_owned()),
         ("stream", commitment.stream.to_string()),
         ("events", range(&commitment)),
         ("count", commitment.leaf_count.to_string()),
@@ -155,7 +173,8 @@ async fn one(context: &Context, call: Call) -> Outcome {
         ("previous state root", commitment.prev_state_root.to_string()),
         ("state root", commitment.new_state_root.to_string()),
         ("committed at", commitment.committed_at.to_string()),
-    ])?;
+    ];
+    output::fields(fields.into_iter().chain(marks))?;
     Ok(Exit::Done)
 }
 
@@ -187,15 +206,38 @@ async fn proof(context: &Context, options: ProofOptions) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// A commitment whose fields fit together.
-fn parsed(text: &str) -> Result<Commitment, Failure> {
+/// What the server says of a commitment beside what is proven.
+#[derive(Debug, Default, Deserialize)]
+struct Standing {
+    #[serde(default)]
+    corrected_by: Option<BatchId>,
+    #[serde(default)]
+    correction_reason: Option<String>,
+}
+
+impl Standing {
+    fn word(&self, commitment: &Commitment) -> &'static str {
+        match (self.corrected_by, commitment.corrects) {
+            (Some(_), _) => "corrected",
+            (None, Some(_)) => "correction",
+            (None, None) => "valid",
+        }
+    }
+}
+
+/// A commitment whose fields fit together, or that another one replaces.
+fn parsed(text: &str) -> Result<(Commitment, Standing), Failure> {
     let commitment =
         Commitment::from_json(text).map_err(|error| ApiError::Unexpected { problem: error.to_string() })?;
-    commitment.check().map_err(|error| {
-        Failure::no(format!("commitment {} is inconsistent: {error}", commitment.batch_id))
-            .next("do not rely on it; export the stream and verify it")
-    })?;
-    Ok(commitment)
+    let standing: Standing = answers::parse(text)?;
+    let inconsistent = commitment.check().err().filter(|_| standing.corrected_by.is_none());
+    match inconsistent {
+        None => Ok((commitment, standing)),
+        Some(error) => {
+            Err(Failure::no(format!("commitment {} is inconsistent: {error}", commitment.batch_id))
+                .next("do not rely on it; see `bowline commitments check --all`"))
+        }
+    }
 }
 
 fn range(commitment: &Commitment) -> String {

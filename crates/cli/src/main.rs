@@ -12,6 +12,7 @@ mod commitments;
 mod completions;
 mod config;
 mod context;
+mod dead_letters;
 mod demo;
 mod events;
 mod exit;
@@ -54,6 +55,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Export(options) => block_on(export::run(&context, options)),
         Command::Verify(what) => verify::run(&context, what),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
+        Command::DeadLetters(what) => block_on(dead_letters::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
         Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),
         Command::Schemas(what) => block_on(schemas::run(&context, what)),

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use bowline_runtime::Clock;
 use bowline_store::{
-    CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError,
-    TILE_HEIGHT,
+    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore,
+    StoreError, TILE_HEIGHT,
 };
 use bowline_types::{BatchId, Code, StreamId};
 use bowline_ves::{Commitment, CommitmentError, Hash, InclusionProof, Tree, proof_from_tile};
@@ -18,7 +18,7 @@ use metrics::{counter, histogram};
 use crate::metrics::{COMMIT_SECONDS, COMMITMENTS};
 
 /// Tries to find the end of the chain against competitors, each of whom must have succeeded meanwhile.
-const RACES_MAX: u32 = 8;
+pub(crate) const RACES_MAX: u32 = 8;
 
 /// What to commit: `sequence_start` follows the last commitment and `sequence_end` is the head if not given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,8 +121,18 @@ pub enum ProveError {
         sequence_number: u64,
     },
     /// The stored levels and leaves do not give the stored root.
-    #[error("the stored tree of commitment {0} does not give its root")]
+    #[error(
+        "the stored tree of commitment {0} does not give its root: see `bowline commitments check`, and correct it"
+    )]
     Corrupt(BatchId),
+    /// The named commitment is wrong, and another one replaces it.
+    #[error("commitment {batch_id} was corrected: {corrected_by} replaces it")]
+    Corrected {
+        /// The commitment.
+        batch_id: BatchId,
+        /// The one to ask for instead.
+        corrected_by: BatchId,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -137,6 +147,7 @@ impl ProveError {
             Self::NoBatch(_) => Code::BatchNotFound,
             Self::NotCovered { .. } => Code::InvalidFieldValue,
             Self::Corrupt(_) => Code::InternalError,
+            Self::Corrected { .. } => Code::CommitmentCorrected,
             Self::Store(error) => error.code(),
         }
     }
@@ -156,9 +167,18 @@ pub struct ProofAnswer {
 /// Makes, finds and proves commitments; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Commitments {
-    store: Arc<dyn LineStore>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn LineStore>,
+    pub(crate) clock: Arc<dyn Clock>,
     events_max: u64,
+}
+
+/// What the next commitment of a stream has to continue.
+#[derive(Debug, Clone, Copy)]
+struct ChainEnd {
+    head: u64,
+    /// The highest committed number; none before the first commitment.
+    committed: Option<u64>,
+    state_root: Hash,
 }
 
 impl Commitments {
@@ -178,12 +198,19 @@ impl Commitments {
     ) -> Result<CommitmentRecord, CommitError> {
         let began = Instant::now();
         for _ in 0..RACES_MAX {
-            let last = self.store.last_commitment(stream).await?.map(|record| record.commitment);
-            if let Some(existing) = self.existing(stream, range, last.as_ref()).await? {
+            let last = self.store.last_commitment(stream).await?;
+            let head = self.store.head(stream).await?;
+            // The last one may be a correction, which lies behind the highest committed number.
+            let committed = head.filter(|_| last.is_some()).map(|head| head.committed);
+            if let Some(existing) = self.existing(stream, range, committed).await? {
                 return Ok(existing);
             }
-            let commitment = self.seal(stream, range, last.as_ref()).await?;
-            let (commitment, upper) = commitment;
+            let end = ChainEnd {
+                head: head.map_or(0, |head| head.head),
+                committed,
+                state_root: last.as_ref().map_or(Hash::ZERO, |last| last.commitment.new_state_root),
+            };
+            let (commitment, upper) = self.seal(stream, range, end).await?;
             if self.store.insert_commitment(commitment.clone(), upper, origin).await?
                 == InsertCommitment::Inserted
             {
@@ -191,7 +218,9 @@ impl Commitments {
                 histogram!(COMMIT_SECONDS).record(began.elapsed());
                 let (start, end) = (commitment.sequence_start, commitment.sequence_end);
                 tracing::info!(component = "line", %stream, start, end, batch_id = %commitment.batch_id, "Commitment made");
-                return Ok(CommitmentRecord { commitment, origin });
+                let position = last.map_or(0, |last| last.chain.position) + 1;
+                let chain = ChainPlace { position, ..ChainPlace::default() };
+                return Ok(CommitmentRecord { commitment, origin, chain });
             }
         }
         Err(CommitError::Raced)
@@ -202,15 +231,15 @@ impl Commitments {
         &self,
         stream: StreamId,
         range: CommitRange,
-        last: Option<&Commitment>,
+        committed: Option<u64>,
     ) -> Result<Option<CommitmentRecord>, CommitError> {
-        let (Some(start), Some(last)) = (range.sequence_start, last) else { return Ok(None) };
-        if start > last.sequence_end {
+        let (Some(start), Some(committed)) = (range.sequence_start, committed) else { return Ok(None) };
+        if start > committed {
             return Ok(None);
         }
         let there = self.store.commitment_covering(stream, start).await?;
         let Some(there) = there.filter(|record| record.commitment.sequence_start == start) else {
-            return Err(CommitError::NonContiguous { expected: last.sequence_end + 1, given: start });
+            return Err(CommitError::NonContiguous { expected: committed + 1, given: start });
         };
         match range.sequence_end {
             Some(end) if end != there.commitment.sequence_end => {
@@ -224,13 +253,13 @@ impl Commitments {
         &self,
         stream: StreamId,
         range: CommitRange,
-        last: Option<&Commitment>,
+        chain_end: ChainEnd,
     ) -> Result<(Commitment, Vec<u8>), CommitError> {
-        let head = self.store.head(stream).await?.map_or(0, |head| head.head);
-        let expected = last.map_or(1, |last| last.sequence_end + 1);
+        let ChainEnd { head, committed, state_root } = chain_end;
+        let expected = committed.map_or(1, |committed| committed + 1);
         let start = range.sequence_start.unwrap_or(expected);
         // The first commitment of a stream may begin anywhere, as in the original API.
-        if last.is_some() && start != expected {
+        if committed.is_some() && start != expected {
             return Err(CommitError::NonContiguous { expected, given: start });
         }
         if range.sequence_end.is_none() && start == expected && start > head {
@@ -244,14 +273,25 @@ impl Commitments {
         if count > self.events_max {
             return Err(CommitError::TooWide { count, max: self.events_max });
         }
+        Ok(self.seal_leaves(stream, start, end, state_root).await??)
+    }
+
+    /// A commitment of the stored leaves of a range, and its tree's upper levels.
+    pub(crate) async fn seal_leaves(
+        &self,
+        stream: StreamId,
+        start: u64,
+        end: u64,
+        prev: Hash,
+    ) -> Result<Result<(Commitment, Vec<u8>), CommitmentError>, StoreError> {
         let leaves = self.store.leaves(stream, start, end).await?;
-        let (prev, now) = (last.map_or(Hash::ZERO, |last| last.new_state_root), self.clock.now());
+        let now = self.clock.now();
         let sealed = tokio::task::spawn_blocking(move || {
             let tree = Tree::new(leaves);
             let commitment = Commitment::seal(BatchId::random(), stream, &tree, start, end, prev, now)?;
             Ok::<_, CommitmentError>((commitment, tree.upper(TILE_HEIGHT)))
         });
-        Ok(sealed.await.map_err(|e| StoreError::Internal(e.to_string()))??)
+        sealed.await.map_err(|e| StoreError::Internal(e.to_string()))
     }
 
     /// The inclusion proof of an event, in the commitment that covers it or in the one named.
@@ -303,8 +343,11 @@ impl Commitments {
         batch_id: BatchId,
     ) -> Result<Commitment, ProveError> {
         let record = self.store.commitment(batch_id).await?;
-        let found = record.map(|record| record.commitment).filter(|commitment| commitment.stream == stream);
-        let commitment = found.ok_or(ProveError::NoBatch(batch_id))?;
+        let found = record.filter(|record| record.commitment.stream == stream);
+        let CommitmentRecord { commitment, chain, .. } = found.ok_or(ProveError::NoBatch(batch_id))?;
+        if let Some(corrected_by) = chain.corrected_by {
+            return Err(ProveError::Corrected { batch_id, corrected_by });
+        }
         let (start, end) = (commitment.sequence_start, commitment.sequence_end);
         if (start..=end).contains(&sequence_number) {
             Ok(commitment)

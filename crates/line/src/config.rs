@@ -20,6 +20,8 @@ pub struct Config {
     pub agent_key_grace_secs: u64,
     /// Agent keys kept in memory.
     pub agent_keys_cached_max: usize,
+    /// What is kept of events that were not taken.
+    pub dead_letters: DeadLetterConfig,
 }
 
 impl Default for Config {
@@ -31,6 +33,7 @@ impl Default for Config {
             agent_key_ttl_secs: 60,
             agent_key_grace_secs: 300,
             agent_keys_cached_max: 4_096,
+            dead_letters: DeadLetterConfig::default(),
         }
     }
 }
@@ -63,5 +66,39 @@ pub struct CommitmentPolicy {
 impl Default for CommitmentPolicy {
     fn default() -> Self {
         Self { auto: AutoCommit::Off, events: 10_000, age_secs: 60 }
+    }
+}
+
+/// How much is kept of events that were rejected for a reason that somebody can mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetterConfig {
+    /// Letters of one stream; beyond it the oldest resolved ones go, and then new ones are refused and counted.
+    pub stream_max: u64,
+    /// Letters of all streams; the same beyond it.
+    pub total_max: u64,
+    /// Bytes of all letters' events; the same beyond it.
+    pub bytes_max: u64,
+    /// Days after which a letter that did not come again is deleted.
+    pub days_max: u64,
+    /// Tries after which a letter has failed.
+    pub retries_max: u32,
+    /// Letters that wait in memory to be written; further ones are counted and forgotten.
+    pub waiting_max: usize,
+    /// Bytes of them; the same beyond it.
+    pub waiting_bytes_max: usize,
+}
+
+impl Default for DeadLetterConfig {
+    fn default() -> Self {
+        Self {
+            stream_max: 1_000,
+            total_max: 10_000,
+            bytes_max: 256 << 20,
+            days_max: 30,
+            retries_max: 10,
+            waiting_max: 1_024,
+            waiting_bytes_max: 16 << 20,
+        }
     }
 }

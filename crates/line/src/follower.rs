@@ -13,6 +13,7 @@ use bowline_types::StreamId;
 use metrics::{counter, gauge};
 
 use crate::metrics::{FOLLOWER_ERRORS, FOLLOWER_LAG};
+use crate::put_aside::PutAside;
 
 /// Events that a follower is given at a time.
 const PAGE_EVENTS: usize = 500;
@@ -20,14 +21,26 @@ const PAGE_EVENTS: usize = 500;
 /// Payload bytes that a follower is given at a time.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// A follower could not take a page; it is given the same page again later.
+/// A follower could not take a page.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FollowError(pub String);
+pub enum FollowError {
+    /// It is given the same page again later.
+    #[error("{0}")]
+    Retry(String),
+    /// It could never take one event of the page, whoever waits however long. It is given the same page again all
+    /// the same, unless its service was told to put such events aside.
+    #[error("event {sequence_number} can't be taken: {problem}")]
+    Poison {
+        /// The event's number.
+        sequence_number: u64,
+        /// Why, for people.
+        problem: String,
+    },
+}
 
 impl From<StoreError> for FollowError {
     fn from(error: StoreError) -> Self {
-        Self(error.to_string())
+        Self::Retry(error.to_string())
     }
 }
 
@@ -48,6 +61,7 @@ pub struct FollowerService<F> {
     follower: F,
     store: Arc<dyn LineStore>,
     poll: Duration,
+    put_aside: Option<PutAside>,
 }
 
 impl<F: Follower> FollowerService<F> {
@@ -55,7 +69,14 @@ impl<F: Follower> FollowerService<F> {
     pub fn new(follower: F, store: Arc<dyn LineStore>, poll: Duration) -> Self {
         counter!(FOLLOWER_ERRORS, "follower" => follower.name()).absolute(0);
         gauge!(FOLLOWER_LAG, "follower" => follower.name()).set(0.0);
-        Self { follower, store, poll }
+        Self { follower, store, poll, put_aside: None }
+    }
+
+    /// Events that the follower calls poison become dead letters instead of holding it up for ever. It must bear
+    /// to be given such an event later, alone, when somebody retries the letter.
+    #[must_use]
+    pub fn putting_aside(self, put_aside: PutAside) -> Self {
+        Self { put_aside: Some(put_aside), ..self }
     }
 
     /// Follows until the shutdown begins.
@@ -86,17 +107,23 @@ impl<F: Follower> FollowerService<F> {
     async fn catch_up(&mut self, shutdown: &Shutdown) -> Result<(), FollowError> {
         let name = self.follower.name();
         let mut lag = 0;
-        let mut failure = None;
+        let mut failure = match &self.put_aside {
+            Some(put_aside) => put_aside.take_back(&mut self.follower, self.store.as_ref()).await.err(),
+            None => None,
+        };
         for head in self.store.streams().await? {
             let mut cursor = self.store.cursor(name, head.stream).await?;
             while cursor < head.head && !shutdown.has_begun() {
                 match self.take_page(head.stream, cursor).await {
                     Ok(reached) => cursor = reached,
                     // One stream's trouble must not hold up the others.
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
-                    }
+                    Err(error) => match self.put_aside(head.stream, cursor, error).await {
+                        Ok(reached) => cursor = reached,
+                        Err(error) => {
+                            failure = Some(error);
+                            break;
+                        }
+                    },
                 }
             }
             lag += head.head.saturating_sub(cursor);
@@ -105,24 +132,60 @@ impl<F: Follower> FollowerService<F> {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Puts the event aside that a page failed on, if that is asked for and due; gives the error back if not.
+    async fn put_aside(
+        &mut self,
+        stream: StreamId,
+        cursor: u64,
+        error: FollowError,
+    ) -> Result<u64, FollowError> {
+        let FollowError::Poison { sequence_number, problem } = &error else { return Err(error) };
+        let number = *sequence_number;
+        let due = self.put_aside.as_mut().is_some_and(|put_aside| put_aside.is_due(stream, number));
+        if !due || number <= cursor {
+            return Err(error);
+        }
+        let mut query = ReadQuery::from(stream, cursor + 1, PAGE_EVENTS);
+        (query.to, query.bytes_max) = (Some(number), PAGE_BYTES);
+        let mut events = self.store.read(query).await?.events;
+        // An event that is not on the page was not given to the follower, whatever it says.
+        let Some(poison) = events.pop_if(|event| event.receipt.sequence_number == number) else {
+            return Err(error);
+        };
+        if let Some(last) = events.last().map(|event| event.receipt.sequence_number) {
+            self.follower.take(stream, &events).await?;
+            self.advance(stream, last).await?;
+        }
+        if let Some(put_aside) = &mut self.put_aside {
+            put_aside.keep(self.follower.name(), &poison, problem, self.store.as_ref()).await?;
+        }
+        // Only now, when the letter is durable.
+        self.advance(stream, number).await?;
+        Ok(number)
+    }
+
+    async fn advance(&self, stream: StreamId, sequence_number: u64) -> Result<(), StoreError> {
+        let follower = self.follower.name().to_owned();
+        self.store.advance_cursor(CursorRecord { follower, stream, sequence_number }).await
+    }
+
     async fn take_page(&mut self, stream: StreamId, cursor: u64) -> Result<u64, FollowError> {
         let mut query = ReadQuery::from(stream, cursor + 1, PAGE_EVENTS);
         query.bytes_max = PAGE_BYTES;
         let events = self.store.read(query).await?.events;
         let Some(last) = events.last().map(|event| event.receipt.sequence_number) else {
-            return Err(FollowError(format!(
+            return Err(FollowError::Retry(format!(
                 "stream {stream} has a head beyond {cursor} and no event after it"
             )));
         };
         let numbers = events.iter().map(|event| event.receipt.sequence_number);
         if let Some((before, found)) = (cursor..).zip(numbers).find(|(before, found)| *found != before + 1) {
-            return Err(FollowError(format!(
+            return Err(FollowError::Retry(format!(
                 "stream {stream} has a gap after {before}: the next event is {found}"
             )));
         }
         self.follower.take(stream, &events).await?;
-        let follower = self.follower.name().to_owned();
-        self.store.advance_cursor(CursorRecord { follower, stream, sequence_number: last }).await?;
+        self.advance(stream, last).await?;
         Ok(last)
     }
 }

@@ -29,6 +29,11 @@ const WIDEN_AFTER_USES: u32 = 1_024;
 
 /// Large tables at most: 16 are 10 MiB.
 const WIDE_MAX: u32 = 16;
+/// How the objection to a key that nobody registered ends; clients and dead letters tell it by these words.
+pub(crate) const NOT_REGISTERED: &str = "is not registered";
+
+/// How the objection to a key ends whose time has not come.
+pub(crate) const NOT_VALID_YET: &str = "is not valid yet";
 
 /// Which key: the tenant's agent's number.
 pub(crate) type KeyName = (TenantId, AgentId, u32);
@@ -78,7 +83,7 @@ impl RingKey {
             AgentKeyStatus::Active => {}
         }
         if let Some(from) = valid_from.filter(|from| now < *from) {
-            return Some(format!("key {id} of agent {agent} is not valid yet, but from {from}"));
+            return Some(format!("key {id} of agent {agent} {NOT_VALID_YET}, but from {from}"));
         }
         let to = valid_to.filter(|to| now > *to)?;
         let grace_micros = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);

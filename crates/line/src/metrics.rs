@@ -1,6 +1,7 @@
 //! The line's metrics, each present at zero from the start. The names without a `bowline_` prefix are those
 //! that the sequencer's operators already graph.
 
+use bowline_store::{LetterReason, LetterStatus};
 use bowline_ves::Rejection;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
@@ -18,6 +19,14 @@ pub(crate) const CACHE_MISSES: &str = "cache_misses_total";
 pub(crate) const CACHE_ENTRIES: &str = "cache_entries";
 pub(crate) const FOLLOWER_LAG: &str = "bowline_follower_lag_events";
 pub(crate) const FOLLOWER_ERRORS: &str = "bowline_follower_errors_total";
+pub(crate) const CORRECTIONS: &str = "bowline_corrections_total";
+pub(crate) const LETTERS: &str = "bowline_dead_letters";
+pub(crate) const LETTERS_WAITING: &str = "bowline_dead_letters_waiting";
+pub(crate) const DLQ_DEPTH: &str = "sequencer_dlq_depth";
+pub(crate) const DLQ_KEPT: &str = "sequencer_dlq_events_total";
+pub(crate) const DLQ_DROPPED: &str = "sequencer_dlq_dropped_total";
+pub(crate) const DLQ_RETRIES: &str = "sequencer_dlq_retries_total";
+pub(crate) const DLQ_REMOVED: &str = "sequencer_dlq_removed_total";
 
 /// Names, describes and zeroes every metric of this crate.
 pub(crate) fn declare() {
@@ -65,6 +74,41 @@ pub(crate) fn declare() {
     counter!(CACHE_MISSES, "cache" => "agent_keys").absolute(0);
     gauge!(CACHE_ENTRIES, "cache" => "agent_keys").set(0.0);
     drop((histogram!(COMMIT_SECONDS), histogram!(APPEND_WAIT_SECONDS)));
+    declare_letters();
+}
+
+fn declare_letters() {
+    describe_counter!(CORRECTIONS, Unit::Count, "Commitments that a correction replaced");
+    describe_gauge!(LETTERS, Unit::Count, "Dead letters that are kept, by status");
+    describe_gauge!(LETTERS_WAITING, Unit::Count, "Dead letters in memory that are still to be written");
+    describe_gauge!(DLQ_DEPTH, Unit::Count, "Dead letters that are not resolved");
+    describe_counter!(
+        DLQ_KEPT,
+        Unit::Count,
+        "Events handed over to be kept as dead letters, again or for the first time, by reason"
+    );
+    describe_counter!(DLQ_DROPPED, Unit::Count, "Dead letters that could not be kept, by cause");
+    describe_counter!(DLQ_RETRIES, Unit::Count, "Dead letters tried again, by outcome");
+    describe_counter!(DLQ_REMOVED, Unit::Count, "Dead letters that ended, by what ended them");
+    counter!(CORRECTIONS).absolute(0);
+    for gauge in [LETTERS_WAITING, DLQ_DEPTH] {
+        gauge!(gauge).set(0.0);
+    }
+    for status in LetterStatus::ALL {
+        gauge!(LETTERS, "status" => status.as_str()).set(0.0);
+    }
+    for reason in LetterReason::ALL {
+        counter!(DLQ_KEPT, "reason" => reason.as_str()).absolute(0);
+    }
+    for cause in ["box_full", "no_room", "store_away", "store_refused"] {
+        counter!(DLQ_DROPPED, "cause" => cause).absolute(0);
+    }
+    for outcome in ["taken", "refused", "handed"] {
+        counter!(DLQ_RETRIES, "outcome" => outcome).absolute(0);
+    }
+    for by in ["retry", "resend", "delete", "age"] {
+        counter!(DLQ_REMOVED, "by" => by).absolute(0);
+    }
 }
 
 /// Counts a rejection by its reason; whoever judges an event before the line does calls it too.

@@ -1,6 +1,6 @@
-//! The line as a whole: built from a store, a key and a clock, run as two tasks, used through a handle.
+//! The line as a whole: built from a store, a key and a clock, run as three tasks, used through a handle.
 //!
-//! It only puts together; what each part does and refuses stands in its own file.
+//! It puts the parts together and decides nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,11 @@ use crate::appender::{self, Appender, Sequencer};
 use crate::commitments::Commitments;
 use crate::committer::Committer;
 use crate::config::Config;
+use crate::intake::{Intake, PayloadCheck};
 use crate::keys::KeyRing;
+use crate::letters::{self, LetterOffice};
 use crate::reader::LineReader;
+use crate::retries::Letters;
 use crate::verifier::Verifier;
 
 /// What the line needs.
@@ -26,6 +29,8 @@ pub struct Dependencies {
     pub signer: Arc<SequencerSigner>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What payloads must satisfy; nothing if absent.
+    pub payloads: Option<Arc<dyn PayloadCheck>>,
 }
 
 /// The line's tasks, not yet running.
@@ -33,6 +38,7 @@ pub struct Dependencies {
 pub struct Service {
     sequencer: Sequencer,
     committer: Committer,
+    letter_office: LetterOffice,
 }
 
 /// Everything that others may do with the line; cheap to clone.
@@ -42,6 +48,10 @@ pub struct Handle {
     pub verifier: Verifier,
     /// Orders and persists it.
     pub appender: Appender,
+    /// Both in one, for whoever takes envelopes in.
+    pub intake: Intake,
+    /// What was not taken and can be mended.
+    pub letters: Letters,
     /// Reads and follows it.
     pub reader: LineReader,
     /// Seals and proves it.
@@ -58,7 +68,7 @@ impl Service {
     /// Puts the line together; nothing runs yet.
     pub fn build(config: &Config, dependencies: Dependencies) -> (Self, Handle) {
         crate::metrics::declare();
-        let Dependencies { store, signer, clock } = dependencies;
+        let Dependencies { store, signer, clock, payloads } = dependencies;
         let limits = &config.limits;
         let poll = Duration::from_millis(config.poll_ms.max(10));
         let ttl = Duration::from_secs(config.agent_key_ttl_secs);
@@ -79,26 +89,30 @@ impl Service {
             clock: Arc::clone(&clock),
             poll,
         };
+        let (letter_box, letter_office) =
+            letters::build(&config.dead_letters, Arc::clone(&store), Arc::clone(&clock));
+        let grace = Duration::from_secs(config.agent_key_grace_secs);
+        let verifier = Verifier::new(keys, Arc::clone(&clock), grace);
+        let intake = Intake::new(verifier.clone(), payloads, appender.clone(), letter_box);
         let handle = Handle {
-            verifier: Verifier::new(
-                keys,
-                Arc::clone(&clock),
-                Duration::from_secs(config.agent_key_grace_secs),
-            ),
+            verifier,
             appender,
+            letters: Letters::new(Arc::clone(&store), Arc::clone(&clock), intake.clone()),
+            intake,
             reader: LineReader::new(Arc::clone(&store), poll),
             commitments,
             store,
             signer,
             clock,
         };
-        (Self { sequencer, committer }, handle)
+        (Self { sequencer, committer, letter_office }, handle)
     }
 
     /// Starts the line's tasks.
     pub fn spawn(self, tasks: &Tasks) {
         let shutdown = tasks.shutdown().clone();
         tasks.spawn("sequencer", self.sequencer.run(shutdown.clone()));
+        tasks.spawn("dead letters", self.letter_office.run(shutdown.clone()));
         tasks.spawn("committer", self.committer.run(shutdown));
     }
 }

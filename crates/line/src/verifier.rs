@@ -12,11 +12,11 @@ use std::time::Duration;
 use bowline_runtime::Clock;
 use bowline_store::StoreError;
 use bowline_types::Timestamp;
-use bowline_ves::{Envelope, Rejection, VerifiedEvent, verify_all};
+use bowline_ves::{Envelope, Rejected, Rejection, VerifiedEvent, verify_all};
 use metrics::counter;
 use rayon::prelude::*;
 
-use crate::keys::{KeyName, KeyRing, RingKey};
+use crate::keys::{KeyName, KeyRing, NOT_REGISTERED, RingKey};
 use crate::metrics::{EVENTS_VERIFIED, count_rejection};
 
 /// Up to so many events are verified on the calling thread: about 100 µs of it.
@@ -38,6 +38,8 @@ pub struct Verdicts {
     /// them if keys have changed since.
     pub keys_epoch: u64,
 }
+/// The same with the envelope given back.
+pub(crate) type Examined = Result<VerifiedEvent, Box<Rejected>>;
 
 /// Verifies envelopes against the registered keys; cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,6 +72,16 @@ impl Verifier {
     /// # Errors
     /// A key could not be looked up; nothing is known about the envelopes then.
     pub async fn verify(&self, envelopes: Vec<Envelope>) -> Result<Verdicts, StoreError> {
+        let (examined, keys_epoch) = self.examine(envelopes).await?;
+        let judged = examined.into_iter().map(|one| one.map_err(|rejected| rejected.rejection)).collect();
+        Ok(Verdicts { judged, keys_epoch })
+    }
+
+    /// Judges each envelope, in order, and gives back what is rejected; with the keys' epoch as in [`Verdicts`].
+    ///
+    /// # Errors
+    /// A key could not be looked up; nothing is known about the envelopes then.
+    pub(crate) async fn examine(&self, envelopes: Vec<Envelope>) -> Result<(Vec<Examined>, u64), StoreError> {
         let keys_epoch = self.keys.epoch();
         let keys = self.resolve(&envelopes).await?;
         let judged = if envelopes.len() <= INLINE_EVENTS_MAX {
@@ -87,8 +99,11 @@ impl Verifier {
         };
         let verified = judged.iter().filter(|j| j.is_ok()).count();
         counter!(EVENTS_VERIFIED).increment(verified as u64);
-        judged.iter().filter_map(|j| j.as_ref().err()).for_each(count_rejection);
-        Ok(Verdicts { judged, keys_epoch })
+        judged
+            .iter()
+            .filter_map(|j| j.as_ref().err())
+            .for_each(|rejected| count_rejection(&rejected.rejection));
+        Ok((judged, keys_epoch))
     }
 
     async fn resolve(&self, envelopes: &[Envelope]) -> Result<Keys, StoreError> {
@@ -107,14 +122,14 @@ fn key_name(envelope: &Envelope) -> KeyName {
     (envelope.stream.tenant_id, envelope.source_agent_id, envelope.agent_key_id)
 }
 
-fn judge_on_all_cores(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
+fn judge_on_all_cores(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Examined> {
     // A few chunks a core, so that none of them waits long for the others.
     let chunk =
         (envelopes.len() / (4 * rayon::current_num_threads())).clamp(CHUNK_EVENTS_MIN, CHUNK_EVENTS_MAX);
     envelopes.into_par_iter().chunks(chunk).flat_map_iter(|chunk| judge(chunk, keys)).collect()
 }
 
-fn judge(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
+fn judge(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Examined> {
     let key = |envelope: &Envelope| {
         let name = key_name(envelope);
         match keys.found.get(&name) {
@@ -123,8 +138,8 @@ fn judge(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
                 let made = || envelope.created_at_timestamp().ok();
                 key.objection(keys.now, keys.grace, made).map_or(Ok(key.as_ref()), Err)
             }
-            Some(None) | None => Err(format!("key {} of agent {} is not registered", name.2, name.1)),
+            Some(None) | None => Err(format!("key {} of agent {} {NOT_REGISTERED}", name.2, name.1)),
         }
     };
-    verify_all(envelopes, key).into_iter().map(|judged| judged.map_err(|r| r.rejection)).collect()
+    verify_all(envelopes, key)
 }

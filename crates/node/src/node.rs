@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bowline_api::Drain;
+use bowline_line::PayloadCheck;
 use bowline_runtime::{Clock, MetricsHandle, Shutdown, SystemClock, TaskError, Tasks, TelemetryError};
+use bowline_schemas::Registry;
 use bowline_store::{LineStore, StoreError};
-use bowline_ves::SequencerSigner;
+use bowline_ves::{Rejected, SequencerSigner, VerifiedEvent};
 
 use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
@@ -79,11 +82,16 @@ impl Node {
         if config.api.auth.bootstrap_admin_api_key.is_none() {
             config.api.auth.bootstrap_admin_api_key = Some(data.admin_key()?);
         }
+        let schemas = Registry::new(config.schemas, Arc::clone(&store), Arc::clone(&clock));
         let (line, handle) = bowline_line::Service::build(
             &config.line,
-            bowline_line::Dependencies { store: Arc::clone(&store), signer, clock: Arc::clone(&clock) },
+            bowline_line::Dependencies {
+                store: Arc::clone(&store),
+                signer,
+                clock,
+                payloads: Some(Arc::new(SchemaCheck(schemas.clone()))),
+            },
         );
-        let schemas = bowline_schemas::Registry::new(config.schemas, Arc::clone(&store), clock);
         let drain = Drain::default();
         let gateway = bowline_api::Service::build(
             config.api,
@@ -143,6 +151,20 @@ impl Node {
         served?;
         tracing::info!(component = "node", "Stopped");
         Ok(())
+    }
+}
+
+/// The registry of schemas as the line's check of payloads.
+#[derive(Debug)]
+struct SchemaCheck(Registry);
+
+#[async_trait]
+impl PayloadCheck for SchemaCheck {
+    async fn check(
+        &self,
+        events: Vec<VerifiedEvent>,
+    ) -> Result<Vec<Result<VerifiedEvent, Box<Rejected>>>, StoreError> {
+        self.0.judge(events).await
     }
 }
 

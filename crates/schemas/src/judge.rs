@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bowline_store::StoreError;
-use bowline_ves::{Payload, Rejection, VerifiedEvent};
+use bowline_ves::{Payload, Rejected, Rejection, VerifiedEvent};
 use metrics::counter;
 
 use crate::config::Mode;
@@ -17,7 +17,7 @@ use crate::registry::{Fault, Registry, Rule};
 const INLINE_BYTES_MAX: usize = 16 << 10;
 
 /// What was said of one event.
-pub type Judged = Result<VerifiedEvent, Rejection>;
+pub type Judged = Result<VerifiedEvent, Box<Rejected>>;
 
 /// An event with the rule that it must satisfy.
 struct Case {
@@ -96,7 +96,8 @@ impl Registry {
         }
         counter!(ERRORS).increment(1);
         counter!(VALIDATIONS, "outcome" => "rejected").increment(1);
-        Ok(Err(rejection(fault, rule.as_deref())))
+        let rejection = rejection(fault, rule.as_deref());
+        Ok(Err(Box::new(Rejected { envelope: event.envelope, rejection })))
     }
 }
 

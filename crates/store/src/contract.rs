@@ -8,6 +8,9 @@ mod keys;
 mod budgets;
 mod schemas;
 
+mod corrections;
+mod dead_letters;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -26,12 +29,17 @@ use crate::records::{
 };
 use crate::{Changes, StoreError, Tail};
 
+pub use self::corrections::CorrectionStore;
+pub use self::dead_letters::DeadLetterStore;
+
 /// Where the line lives.
 ///
 /// Several processes may share one PostgreSQL store; an SQLite store belongs to one process. Dropping the
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
-pub trait LineStore: BudgetStore + KeyStore + SchemaStore + Debug + Send + Sync + 'static {
+pub trait LineStore:
+    BudgetStore + CorrectionStore + DeadLetterStore + KeyStore + SchemaStore + Debug + Send + Sync + 'static
+{
     /// The engine's name, `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
 
@@ -74,7 +82,8 @@ pub trait LineStore: BudgetStore + KeyStore + SchemaStore + Debug + Send + Sync 
     async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError>;
 
     /// Makes a commitment the stream's last one, if its predecessor still is: `sequence_start` follows the
-    /// last commitment's end and `prev_state_root` is its state root (or there is none and the root is zero).
+    /// highest committed number and `prev_state_root` is the last one's state root (or there is none and the root
+    /// is zero).
     ///
     /// # Errors
     /// [`StoreError::Internal`] if the stream does not reach to the commitment's end.
@@ -88,17 +97,17 @@ pub trait LineStore: BudgetStore + KeyStore + SchemaStore + Debug + Send + Sync 
     /// The commitment of that id.
     async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError>;
 
-    /// The stream's last commitment.
+    /// The stream's last commitment: the last one of its chain, which may be a correction.
     async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError>;
 
-    /// The commitment whose range holds that sequence number.
+    /// The commitment whose range holds that sequence number; the last correction if it was corrected.
     async fn commitment_covering(
         &self,
         stream: StreamId,
         sequence_number: u64,
     ) -> Result<Option<CommitmentRecord>, StoreError>;
 
-    /// Commitments of a stream, ascending.
+    /// Commitments of a stream, ascending by their range; corrections stand behind what they correct.
     async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError>;
 
     /// The upper tree levels that were stored with a commitment.

@@ -7,8 +7,10 @@
 
 mod changes;
 mod contract;
+mod corrections;
 mod error;
 mod key_records;
+mod letters;
 mod metrics;
 mod migrations;
 mod postgres;
@@ -18,11 +20,16 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::{BudgetStore, KeyStore, LineStore, SchemaStore};
+pub use contract::{BudgetStore, CorrectionStore, DeadLetterStore, KeyStore, LineStore, SchemaStore};
+pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
 pub use error::StoreError;
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
     RotatedKey,
+};
+pub use letters::{
+    DeadLetter, LetterAges, LetterFilter, LetterLimits, LetterMark, LetterOrder, LetterReason, LetterStatus,
+    LettersKept, LettersSwept, NewDeadLetter, RetryEnd,
 };
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};

@@ -31,6 +31,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     5 "0005_api_key_rate_limits",
     6 "0006_rate_budgets",
     7 "0007_event_schemas",
+    8 "0008_corrections",
+    9 "0009_dead_letters",
 ];
 
 /// The schema version that this binary reads and writes.

@@ -142,6 +142,8 @@ pub struct CommitmentRecord {
     pub commitment: Commitment,
     /// Who asked for it.
     pub origin: CommitmentOrigin,
+    /// Where it stands in its stream's chain.
+    pub chain: crate::ChainPlace,
 }
 
 /// Which commitments to list, ascending by their first sequence number.
@@ -320,6 +322,14 @@ pub(crate) struct KnownEvent {
 pub(crate) fn beyond_head(commitment: &Commitment, head: u64) -> StoreError {
     let (stream, end) = (commitment.stream, commitment.sequence_end);
     StoreError::Internal(format!("a commitment up to {end} of stream {stream}, whose head is {head}"))
+}
+
+/// The refusal of a correction that does not fit what it names.
+pub(crate) fn corrects_nothing(commitment: &Commitment) -> StoreError {
+    let (stream, start, end) = (commitment.stream, commitment.sequence_start, commitment.sequence_end);
+    StoreError::Internal(format!(
+        "a correction over {start} to {end} of stream {stream} that corrects nothing there"
+    ))
 }
 
 /// An API key's comma-separated lists as a store keeps them; none if a word in them is not known. An empty

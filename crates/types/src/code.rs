@@ -76,6 +76,8 @@ codes! {
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 4006, 405;
     /// The event exists and no commitment covers it yet.
     NotCommitted = "NOT_COMMITTED", 4007, 404;
+    /// No such dead letter.
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", 4008, 404;
     /// It exists already, with another content.
     AlreadyExists = "ALREADY_EXISTS", 5004, 409;
     /// The signature is not the one that the endpoint asks for.
@@ -84,6 +86,10 @@ codes! {
     InvalidPublicKey = "INVALID_PUBLIC_KEY", 6003, 400;
     /// The range does not begin where the last commitment ended, or events are missing in it.
     SequenceGap = "SEQUENCE_GAP", 7003, 400;
+    /// A correction replaces the commitment; the details name it.
+    CommitmentCorrected = "COMMITMENT_CORRECTED", 7004, 409;
+    /// The commitment is right: there is nothing to correct.
+    CommitmentIntact = "COMMITMENT_INTACT", 7005, 409;
     /// The database answered with an error that is not the client's doing.
     DatabaseError = "DATABASE_ERROR", 8001, 500;
     /// Overloaded, draining, or the store is away; nothing was done, try again.

@@ -102,6 +102,10 @@ uuid_id!(
     /// One version of an event type's schema.
     SchemaId
 );
+uuid_id!(
+    /// One dead letter.
+    LetterId
+);
 
 impl TenantId {
     /// The nil tenant of the bootstrap administrator, who may act for every tenant.

@@ -10,7 +10,9 @@ mod secret;
 mod timestamp;
 
 pub use code::Code;
-pub use ids::{AgentId, BatchId, CommandId, EventId, ParseIdError, SchemaId, StoreId, StreamId, TenantId};
+pub use ids::{
+    AgentId, BatchId, CommandId, EventId, LetterId, ParseIdError, SchemaId, StoreId, StreamId, TenantId,
+};
 pub use limits::Limits;
 pub use secret::Secret;
 pub use timestamp::{ParseTimestampError, Timestamp};

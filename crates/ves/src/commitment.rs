@@ -90,6 +90,8 @@ pub struct Commitment {
     pub sequence_end: u64,
     /// When it was made; not part of any hash.
     pub committed_at: Timestamp,
+    /// The earlier commitment of the same range that this one replaces; not part of any hash.
+    pub corrects: Option<BatchId>,
 }
 
 impl Commitment {
@@ -121,7 +123,20 @@ impl Commitment {
             sequence_start: start,
             sequence_end: end,
             committed_at,
+            corrects: None,
         })
+    }
+
+    /// The same as a correction of that commitment, whose range it must have; its place is the end of the chain.
+    #[must_use]
+    pub fn correcting(self, wrong: BatchId) -> Self {
+        Self { corrects: Some(wrong), ..self }
+    }
+
+    /// Whether both are over the same events.
+    pub fn same_range(&self, other: &Self) -> bool {
+        self.stream == other.stream
+            && (self.sequence_start, self.sequence_end) == (other.sequence_start, other.sequence_end)
     }
 
     /// Whether version, range, shape and state root fit together.
@@ -150,7 +165,8 @@ impl Commitment {
         Ok(())
     }
 
-    /// Whether this commitment continues `prev` without a gap; with no `prev`, whether it can be the first.
+    /// Whether this ordinary commitment continues `prev` without a gap; with no `prev`, whether it can be the
+    /// first. Corrections are not judged here: they lie behind the numbers that they cover.
     pub fn follows(&self, prev: Option<&Self>) -> Result<(), CommitmentError> {
         let refuse = |problem: String| Err(CommitmentError::Chain { problem });
         let Some(prev) = prev else {
@@ -199,6 +215,7 @@ impl Commitment {
             sequence_start: wire.sequence_start,
             sequence_end: wire.sequence_end,
             committed_at: wire.committed_at,
+            corrects: wire.corrects,
         })
     }
 }
@@ -231,6 +248,8 @@ struct Wire {
     sequence_start: u64,
     sequence_end: u64,
     committed_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    corrects: Option<BatchId>,
 }
 
 impl Serialize for Commitment {
@@ -249,6 +268,7 @@ impl Serialize for Commitment {
             sequence_start: self.sequence_start,
             sequence_end: self.sequence_end,
             committed_at: self.committed_at,
+            corrects: self.corrects,
         }
         .serialize(serializer)
     }

@@ -6,7 +6,8 @@
 //!    sequencer_keys:[{key_version, sequencer_id, public_key}]}`
 //! 2. `{"agent_key":{agent_id, agent_key_id, public_key}}`, anywhere before the first event that names it
 //! 3. `{"event":{…},"receipt":{…}}`, in the order of the sequence, no number missing
-//! 4. `{"commitment":{…}}`, directly after the last event that it covers; only whole ones
+//! 4. `{"commitment":{…}}`, directly after the last event that it covers; only whole ones. A correction stands
+//!    after the commitment that is before it in the chain
 //! 5. `{"end":{event_count, head_sequence, content_hash}}`, the hash being SHA-256 over all bytes before
 //!
 //! The writer refuses lines that would make the file unverifiable: a gap, a repeated number, a commitment out
@@ -166,17 +167,24 @@ impl<W: Write> ExportWriter<W> {
         self.write_line()
     }
 
-    /// Writes a commitment whose last event was just written and whose first one is in the file.
+    /// Writes a commitment whose last event was just written and whose first one is in the file, or a correction
+    /// of a commitment that lies behind the last event.
     pub fn commitment(&mut self, commitment: &Commitment) -> io::Result<()> {
         let start = commitment.sequence_start;
-        let in_place = commitment.stream == self.stream
-            && start >= self.sequence_start
-            && commitment.sequence_end.checked_add(1) == Some(self.next)
-            && (self.committed_next == 0 || start == self.committed_next);
-        if !in_place {
+        let in_place = match commitment.corrects {
+            Some(_) => commitment.sequence_end < self.next,
+            None => {
+                start >= self.sequence_start
+                    && commitment.sequence_end.checked_add(1) == Some(self.next)
+                    && (self.committed_next == 0 || start == self.committed_next)
+            }
+        };
+        if !in_place || commitment.stream != self.stream {
             return Err(misuse("the commitment does not end at the last event or leaves a gap"));
         }
-        self.committed_next = self.next;
+        if commitment.corrects.is_none() {
+            self.committed_next = self.next;
+        }
         self.line.extend_from_slice(b"{\"commitment\":");
         serde_json::to_writer(&mut self.line, commitment)?;
         self.line.push(b'}');

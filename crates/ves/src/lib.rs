@@ -7,6 +7,7 @@
 //! it brings the resolved key and the moment.
 
 mod canonical;
+mod chain;
 mod check;
 mod commitment;
 mod encrypted;
@@ -29,6 +30,7 @@ mod wide;
 mod wire;
 
 pub use canonical::{CanonicalError, canonicalize};
+pub use chain::Corrected;
 pub use check::{
     Rejected, VerifiedEvent, VerifyKey, check_hashes, check_scheme, check_signature, verify, verify_all,
 };

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::chain::{Chain, Corrected, Place, bad};
 use crate::check;
 use crate::commitment::Commitment;
 use crate::envelope::Envelope;
 use crate::export::{AgentKeyRecord, EXPORT_VERSION, ExportHeader, WireEnd, WireHeader};
 use crate::fields::shown;
 use crate::hash::Hash;
-use crate::merkle;
 use crate::preimage::leaf_hash;
 use crate::receipt::Receipt;
 use crate::trust::{AgentKeys, SequencerKeys, TrustedKeys};
@@ -70,7 +70,8 @@ pub enum ExportError {
         /// What is wrong.
         problem: String,
     },
-    /// A commitment is inconsistent, out of place, or not over the events of the file.
+    /// A commitment is inconsistent, out of place, or not over the events of the file, and no later one of the
+    /// file corrects it.
     #[error("commitment over {sequence_start}..={sequence_end} (line {line}): {problem}")]
     BadCommitment {
         /// The commitment's id.
@@ -125,6 +126,10 @@ pub struct ExportReport {
     pub committed_event_count: u64,
     /// The state root after the last of them.
     pub last_state_root: Option<Hash>,
+    /// Corrections verified; they are not among the commitments.
+    pub correction_count: u64,
+    /// Commitments of the file that one of them replaces: each with what is wrong with it.
+    pub corrected: Vec<Corrected>,
     /// Whether the sequencer's keys were pinned; if not, the file vouches for its own receipts.
     pub sequencer_keys_pinned: bool,
     /// Agent keys that were pinned.
@@ -147,6 +152,8 @@ pub fn verify_export<R: BufRead>(
         // The end line is not part of what it hashes.
         let content = lines.content.clone();
         let Some(text) = lines.next()? else {
+            // A wrong commitment tells more than that the rest is missing.
+            verifier.chain.finish(false)?;
             return Err(verifier.truncated(lines.number));
         };
         match verifier.line(text)? {
@@ -237,9 +244,7 @@ struct Verifier<'p> {
     next: u64,
     /// Leaves of the events from `next - leaves.len()` on, which no commitment has covered.
     leaves: Vec<Hash>,
-    last_commitment: Option<Commitment>,
-    commitment_count: u64,
-    committed_event_count: u64,
+    chain: Chain,
 }
 
 impl<'p> Verifier<'p> {
@@ -256,9 +261,7 @@ impl<'p> Verifier<'p> {
             next: header.sequence_start,
             header,
             leaves: Vec::new(),
-            last_commitment: None,
-            commitment_count: 0,
-            committed_event_count: 0,
+            chain: Chain::default(),
         })
     }
 
@@ -363,49 +366,25 @@ impl<'p> Verifier<'p> {
                 format!("is missing; a commitment up to {end} follows"),
             ));
         }
-        self.check_commitment(&commitment).map_err(|problem| ExportError::BadCommitment {
-            batch_id: commitment.batch_id,
-            sequence_start: commitment.sequence_start,
-            sequence_end: commitment.sequence_end,
-            line,
-            problem,
-        })?;
-        self.leaves.clear();
-        self.commitment_count += 1;
-        self.committed_event_count += u64::from(commitment.leaf_count);
-        self.last_commitment = Some(commitment);
-        Ok(())
-    }
-
-    fn check_commitment(&self, commitment: &Commitment) -> Result<(), String> {
         if commitment.stream != self.header.stream {
-            return Err(format!("it is of stream {}", commitment.stream));
+            let problem = format!("it is of stream {}", commitment.stream);
+            return Err(bad(&commitment, line, problem));
         }
-        commitment.check().map_err(|e| e.to_string())?;
-        // The first commitment of a file may continue one that the file does not hold.
-        if self.last_commitment.is_some() || commitment.sequence_start == 1 {
-            commitment.follows(self.last_commitment.as_ref()).map_err(|e| e.to_string())?;
+        let (first, next) = (self.header.sequence_start, self.next);
+        let place = Place { line, first, next, all_read: next > self.header.sequence_end };
+        match commitment.corrects {
+            Some(corrects) => self.chain.correct(commitment, corrects, place),
+            None => {
+                self.chain.extend(commitment, &self.leaves, place)?;
+                self.leaves.clear();
+                Ok(())
+            }
         }
-        if commitment.sequence_end.checked_add(1) != Some(self.next) {
-            return Err(format!("it stands after event {}", self.next - 1));
-        }
-        let skipped = self.leaves.len().checked_sub(commitment.leaf_count as usize);
-        let Some(leaves) = skipped.and_then(|skipped| self.leaves.get(skipped..)) else {
-            return Err("it covers events that are not in the file".to_owned());
-        };
-        let computed = merkle::root(leaves);
-        if computed != commitment.merkle_root {
-            return Err(format!(
-                "the events have Merkle root {computed}, it says {}",
-                commitment.merkle_root
-            ));
-        }
-        Ok(())
     }
 
     /// Checks the end line, and that nothing follows it.
     fn close<R: BufRead>(
-        self,
+        mut self,
         end: &WireEnd,
         content_hash: Hash,
         lines: &mut Lines<R>,
@@ -422,6 +401,7 @@ impl<'p> Verifier<'p> {
             );
             return Err(ExportError::BadLine { line, problem });
         }
+        self.chain.finish(end.head_sequence == self.header.sequence_end)?;
         if end.content_hash != content_hash {
             return Err(ExportError::ContentHash { computed: content_hash, expected: end.content_hash });
         }
@@ -435,9 +415,11 @@ impl<'p> Verifier<'p> {
             sequence_start: self.header.sequence_start,
             sequence_end: self.header.sequence_end,
             head_sequence: end.head_sequence,
-            commitment_count: self.commitment_count,
-            committed_event_count: self.committed_event_count,
-            last_state_root: self.last_commitment.map(|commitment| commitment.new_state_root),
+            commitment_count: self.chain.commitment_count,
+            committed_event_count: self.chain.committed_event_count,
+            last_state_root: self.chain.state_root(),
+            correction_count: self.chain.correction_count,
+            corrected: self.chain.corrected,
             sequencer_keys_pinned: !self.pinned.sequencer_keys.is_empty(),
             agent_keys_pinned: self.agents.from_pins,
             agent_keys_from_file: self.agents.from_file,

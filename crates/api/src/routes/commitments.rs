@@ -53,9 +53,14 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
 }
 
-/// The commitment, who asked for it, and that it is on no outside chain.
-fn record_json(record: &CommitmentRecord) -> Value {
+/// The commitment, who asked for it, whether it was corrected, and that it is on no outside chain.
+pub(super) fn record_json(record: &CommitmentRecord) -> Value {
     let mut json = record.commitment.to_json();
+    json["corrects"] = json!(record.commitment.corrects);
+    json["corrected_by"] = json!(record.chain.corrected_by);
+    json["correction_reason"] = json!(record.chain.reason);
+    json["status"] = json!(if record.chain.corrected_by.is_some() { "corrected" } else { "valid" });
+    json["chain_position"] = json!(record.chain.position);
     json["origin"] = json!(record.origin.as_str());
     for absent in ["chain_id", "chain_tx_hash", "chain_block_number", "anchored_at"] {
         json[absent] = Value::Null;
@@ -109,9 +114,17 @@ pub(super) async fn get(
     PathParams(batch_id): PathParams<BatchId>,
 ) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Read)?;
+    Ok(Json(record_json(&readable(&api, &principal, batch_id).await?)))
+}
+
+/// The commitment, if the principal may read its stream.
+pub(super) async fn readable(
+    api: &Api,
+    principal: &Principal,
+    batch_id: BatchId,
+) -> Result<CommitmentRecord, ApiError> {
     let record = api.line.commitments.get(batch_id).await?;
     // Whoever may not read the stream does not learn that the commitment exists.
     let record = record.filter(|record| principal.may_read(record.commitment.stream));
-    let missing = || ApiError::new(Code::BatchNotFound, format!("there is no commitment {batch_id}"));
-    Ok(Json(record_json(&record.ok_or_else(missing)?)))
+    record.ok_or_else(|| ApiError::new(Code::BatchNotFound, format!("there is no commitment {batch_id}")))
 }

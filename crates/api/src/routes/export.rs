@@ -3,7 +3,7 @@
 //! Pages go out as they are read, so an export of any size costs one page of memory. If the store fails on the
 //! way the connection is cut, and a file without its last line does not verify.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,16 +11,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bowline_store::{CommitmentFilter, Permission, ReadQuery, StoreError, StoredEvent};
+use bowline_store::{Permission, ReadQuery, StoreError, StoredEvent};
 use bowline_types::{AgentId, Code, StoreId, StreamId, TenantId};
-use bowline_ves::{
-    AgentKeyRecord, AgentPublicKey, Commitment, ExportHeader, ExportWriter, KeyError, SequencerKeyRecord,
-};
+use bowline_ves::{AgentKeyRecord, AgentPublicKey, ExportHeader, ExportWriter, KeyError, SequencerKeyRecord};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
+use super::chain::ChainReader;
 use super::extract::Params;
 use crate::auth::Principal;
 use crate::error::ApiError;
@@ -31,9 +30,6 @@ const PAGE_EVENTS: usize = 500;
 
 /// Payload bytes read at a time.
 const PAGE_BYTES: usize = 4 << 20;
-
-/// Commitments read at a time.
-const COMMITMENTS_PER_READ: usize = 100;
 
 /// Pages that wait for the client to take them.
 const PAGES_WAITING_MAX: usize = 2;
@@ -120,7 +116,8 @@ type Pages = mpsc::Sender<io::Result<Bytes>>;
 async fn write(api: &Api, header: ExportHeader, head: u64, pages: &Pages) -> Result<(), Broken> {
     let sink = Sink::default();
     let mut writer = ExportWriter::new(sink.clone(), &header)?;
-    let mut commitments = Commitments::from(header.sequence_start, header.sequence_end);
+    let mut chain =
+        ChainReader::open(api, header.stream, header.sequence_start..=header.sequence_end).await?;
     let mut known_keys = HashSet::new();
     let mut next = header.sequence_start;
     while next <= header.sequence_end {
@@ -135,9 +132,7 @@ async fn write(api: &Api, header: ExportHeader, head: u64, pages: &Pages) -> Res
         for event in &events {
             write_key(api, &mut writer, &mut known_keys, event).await?;
             writer.event(&event.envelope, &event.receipt)?;
-            while let Some(commitment) =
-                commitments.ending_at(api, header.stream, event.receipt.sequence_number).await?
-            {
+            while let Some(commitment) = chain.next_at(event.receipt.sequence_number).await? {
                 writer.commitment(&commitment)?;
             }
         }
@@ -166,38 +161,6 @@ async fn write_key(
     let public_key = public_key.ok_or(Broken::Key(agent_id, agent_key_id))?;
     writer.agent_key(&AgentKeyRecord { agent_id, agent_key_id, public_key })?;
     Ok(())
-}
-
-/// The stream's commitments that lie in the range as a whole, in order.
-struct Commitments {
-    ready: VecDeque<Commitment>,
-    next: u64,
-    end: u64,
-    done: bool,
-}
-
-impl Commitments {
-    fn from(start: u64, end: u64) -> Self {
-        Self { ready: VecDeque::new(), next: start, end, done: false }
-    }
-
-    async fn ending_at(
-        &mut self,
-        api: &Api,
-        stream: StreamId,
-        at: u64,
-    ) -> Result<Option<Commitment>, StoreError> {
-        if self.ready.is_empty() && !self.done {
-            let filter = CommitmentFilter { stream, from: self.next, limit: COMMITMENTS_PER_READ };
-            let records = api.line.commitments.list(filter).await?;
-            self.done = records.len() < COMMITMENTS_PER_READ;
-            self.ready
-                .extend(records.into_iter().map(|r| r.commitment).filter(|c| c.sequence_end <= self.end));
-            self.next = self.ready.back().map_or(self.next, |last| last.sequence_end + 1);
-        }
-        let due = self.ready.front().is_some_and(|commitment| commitment.sequence_end == at);
-        Ok(if due { self.ready.pop_front() } else { None })
-    }
 }
 
 /// Where the writer puts its lines until the page goes out.

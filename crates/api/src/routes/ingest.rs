@@ -8,10 +8,10 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bowline_line::{Verdicts, count_rejection};
-use bowline_store::{AppendOutcome, Permission, VerifiedBatch};
-use bowline_types::{AgentId, BatchId, Code, EventId, StreamId};
-use bowline_ves::{Envelope, Receipt, Rejection, VerifiedEvent};
+use bowline_line::count_rejection;
+use bowline_store::{AppendOutcome, Permission};
+use bowline_types::{AgentId, BatchId, Code, StreamId};
+use bowline_ves::{Envelope, Receipt, Rejection};
 use bytes::Bytes;
 use metrics::{counter, histogram};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
@@ -274,60 +274,22 @@ async fn take(api: &Api, principal: &Principal, batch: Batch) -> Result<Response
     }
     let (places, envelopes): (Vec<_>, Vec<_>) =
         candidates.into_iter().map(|c| ((c.index, c.envelope.event_id), c.envelope)).unzip();
-    let Verdicts { judged, keys_epoch } = api.line.verifier.verify(envelopes).await?;
-    let mut verified = Vec::with_capacity(judged.len());
-    let mut verified_places = Vec::with_capacity(judged.len());
-    for ((index, event_id), judged) in places.into_iter().zip(judged) {
-        match judged {
-            Ok(event) => {
-                verified.push(event);
-                verified_places.push((index, event_id));
-            }
-            Err(rejection) => rejections.push(rejected(index, Some(event_id.to_string()), &rejection)),
-        }
-    }
-    let (verified, verified_places) = fitting(api, verified, verified_places, &mut rejections).await?;
-    let (outcomes, head) = if verified.is_empty() {
-        let head = match stream {
-            Some(stream) => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
-            None => 0,
-        };
-        (Vec::new(), head)
-    } else {
-        let report = api.line.appender.append(VerifiedBatch { events: verified, keys_epoch }).await?;
-        (report.outcomes, stream.and_then(|stream| report.heads.get(&stream).copied()).unwrap_or(0))
+    let taken = api.line.intake.take(envelopes).await?;
+    let head = match stream {
+        Some(stream) => match taken.heads.get(&stream) {
+            Some(head) => *head,
+            None => api.line.reader.head(stream).await?.map_or(0, |head| head.head),
+        },
+        None => 0,
     };
-    for ((index, event_id), outcome) in verified_places.into_iter().zip(&outcomes) {
+    let outcomes = taken.outcomes;
+    for ((index, event_id), outcome) in places.into_iter().zip(&outcomes) {
         if let AppendOutcome::Rejected(rejection) = outcome {
             rejections.push(rejected(index, Some(event_id.to_string()), rejection));
         }
     }
     rejections.sort_by_key(|rejection| rejection.index);
     answer(&outcomes, rejections, head)
-}
-
-/// Leaves out the events whose payload breaks the schema of its type.
-async fn fitting(
-    api: &Api,
-    verified: Vec<VerifiedEvent>,
-    places: Vec<(usize, EventId)>,
-    rejections: &mut Vec<RejectionAnswer>,
-) -> Result<(Vec<VerifiedEvent>, Vec<(usize, EventId)>), ApiError> {
-    let judged = api.schemas.judge(verified).await?;
-    let mut fitting = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
-    for (place, judged) in places.into_iter().zip(judged) {
-        match judged {
-            Ok(event) => {
-                fitting.0.push(event);
-                fitting.1.push(place);
-            }
-            Err(rejection) => {
-                count_rejection(&rejection);
-                rejections.push(rejected(place.0, Some(place.1.to_string()), &rejection));
-            }
-        }
-    }
-    Ok(fitting)
 }
 
 fn answer(

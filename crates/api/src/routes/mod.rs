@@ -4,7 +4,10 @@
 mod agent_keys;
 mod agents;
 mod api_keys;
+mod chain;
 mod commitments;
+mod corrections;
+mod dead_letters;
 mod events;
 mod export;
 mod extract;
@@ -43,6 +46,12 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(export::export))
         .routes(routes!(commitments::create, commitments::list))
         .routes(routes!(commitments::get))
+        .routes(routes!(corrections::check))
+        .routes(routes!(corrections::correct))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::retry_many))
+        .routes(routes!(dead_letters::get, dead_letters::delete))
+        .routes(routes!(dead_letters::retry))
         .routes(routes!(proofs::prove))
         .routes(routes!(proofs::verify))
         .routes(routes!(agents::register_key, agent_keys::list_keys))

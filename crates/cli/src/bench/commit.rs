@@ -50,8 +50,12 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
     let signer =
         Arc::new(SequencerSigner { sequencer_id: uuid::Uuid::new_v4(), key_version: 1, key: key()? });
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dependencies =
-        Dependencies { store: Arc::clone(&store), signer: Arc::clone(&signer), clock: Arc::clone(&clock) };
+    let dependencies = Dependencies {
+        store: Arc::clone(&store),
+        signer: Arc::clone(&signer),
+        clock: Arc::clone(&clock),
+        payloads: None,
+    };
     let (_service, line) = Service::build(&config.line, dependencies);
     let stream = StreamId::new(TenantId::random(), StoreId::random());
     fill(context, store.as_ref(), &signer, stream, options.events).await?;

@@ -150,6 +150,11 @@ fn remedy(status: u16, code: &str) -> &'static str {
         "ALREADY_EXISTS" => {
             "look at what there is with `bowline keys list`: choose another id, or take a new key with `bowline keys rotate`"
         }
+        "DEAD_LETTER_NOT_FOUND" => "see what there is with `bowline dead-letters list`",
+        "COMMITMENT_CORRECTED" => "see the commitment that replaces it with `bowline commitments show`",
+        "COMMITMENT_INTACT" => {
+            "see what is wrong with `bowline commitments check --all`; --force corrects it anyway"
+        }
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_SIGNATURE" => {
             "with the secret key on this machine, name it with --name; else give its proof with --proof"

@@ -125,6 +125,10 @@ fn print_report(report: &ExportReport, header: &Header) -> Result<(), Failure> {
             format!("{count}, over {} events: roots recomputed, chain unbroken", report.committed_event_count)
         }
     };
+    let corrections = match report.correction_count {
+        0 => "none in the file".to_owned(),
+        count => format!("{count}; {} of the commitments are replaced, see below", report.corrected.len()),
+    };
     let state_root = report.last_state_root.map_or_else(|| "-".to_owned(), |root| root.to_string());
     output::fields([
         ("stream", report.stream.to_string()),
@@ -136,6 +140,7 @@ fn print_report(report: &ExportReport, header: &Header) -> Result<(), Failure> {
         ("agent signatures", format!("{events} valid")),
         ("receipts", format!("{events} valid, both signatures")),
         ("commitments", commitments),
+        ("corrections", corrections),
         ("last state root", state_root),
         ("not committed", format!("{open} events")),
         ("head at export", report.head_sequence.to_string()),
@@ -156,7 +161,18 @@ fn print_report(report: &ExportReport, header: &Header) -> Result<(), Failure> {
         let (sequencer, version) = (key.sequencer_id, key.key_version);
         output::line(&format!("  {sequencer} version {version}: 0x{}", key.public_key))?;
     }
-    output::line("the export is valid")?;
+    for corrected in &report.corrected {
+        let problem = corrected.problem.as_deref().unwrap_or("nothing wrong was found with it");
+        output::line(&format!(
+            "  commitment {} over {}..={} is replaced by {}: {problem}",
+            corrected.batch_id, corrected.sequence_start, corrected.sequence_end, corrected.corrected_by
+        ))?;
+    }
+    output::line(if report.corrected.is_empty() {
+        "the export is valid"
+    } else {
+        "the export is valid with its corrections"
+    })?;
     if !report.sequencer_keys_pinned {
         output::talk(
             "note: the sequencer's keys were trusted from the file; give them with --sequencer-key to know who signed",
@@ -177,6 +193,11 @@ fn report_json(report: &ExportReport, header: &Header) -> Value {
         "commitment_count": report.commitment_count,
         "committed_event_count": report.committed_event_count,
         "last_state_root": report.last_state_root,
+        "correction_count": report.correction_count,
+        "corrected": report.corrected.iter().map(|one| json!({
+            "batch_id": one.batch_id, "corrected_by": one.corrected_by, "sequence_start": one.sequence_start,
+            "sequence_end": one.sequence_end, "problem": one.problem,
+        })).collect::<Vec<_>>(),
         "sequencer_keys_pinned": report.sequencer_keys_pinned,
         "sequencer_keys": header.sequencer_keys,
         "agent_keys_pinned": report.agent_keys_pinned,

@@ -16,12 +16,18 @@ pub(crate) struct Person {
     folder: PathBuf,
     url: String,
     data: String,
+    key: Option<String>,
 }
 
 impl Person {
     pub(crate) fn at(site: &Site, node: &Node) -> Self {
         let data = node.data().to_str().unwrap().to_owned();
-        Self { folder: site.path(""), url: node.address().to_owned(), data }
+        Self { folder: site.path(""), url: node.address().to_owned(), data, key: None }
+    }
+
+    /// A person who has been given a key.
+    pub(crate) fn with_key(site: &Site, node: &Node, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..Self::at(site, node) }
     }
 
     pub(crate) async fn types(&self, line: &str) -> Ended {
@@ -30,7 +36,8 @@ impl Person {
 
     pub(crate) async fn pipes(&self, stdin: &str, line: &str) -> Ended {
         let common = ["--url", &self.url, "--data", &self.data];
-        let arguments: Vec<&str> = common.into_iter().chain(line.split_whitespace()).collect();
+        let key = self.key.iter().flat_map(|key| ["--api-key", key]);
+        let arguments: Vec<&str> = common.into_iter().chain(key).chain(line.split_whitespace()).collect();
         bowline_with(&self.folder, &arguments, stdin).await
     }
 

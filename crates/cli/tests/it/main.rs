@@ -12,6 +12,7 @@ mod author;
 mod automatic;
 mod client;
 mod commands;
+mod corrections;
 mod crashes;
 mod exactly_once;
 mod follow;
@@ -19,6 +20,7 @@ mod hostile;
 mod isolation;
 mod key_commands;
 mod key_life;
+mod letters;
 mod limits;
 mod line;
 mod load;
@@ -84,6 +86,12 @@ on_both! {
     schemas {
         versions_follow_each_other_and_are_found,
         a_payload_that_breaks_its_schema_is_rejected_alone,
+    }
+    letters {
+        what_was_not_taken_is_mended_and_retried,
+    }
+    corrections {
+        a_damaged_commitment_is_found_and_corrected,
     }
 }
 

@@ -152,6 +152,27 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Writes another hash into the commitment that begins there and corrects none, past the node `data`.
+    pub(crate) async fn damage_commitment(&self, start: u64, column: &str) {
+        let damage = |hash: &str| {
+            format!(
+                "UPDATE ves_commitments SET {column} = {hash} WHERE sequence_start = {start} AND corrects IS NULL"
+            )
+        };
+        match &self.database {
+            None => {
+                let connection = rusqlite::Connection::open(self.path("data").join("bowline.db")).unwrap();
+                connection.busy_timeout(Duration::from_secs(STATE_SECS_MAX)).unwrap();
+                assert_eq!(connection.execute(&damage("zeroblob(32)"), ()).unwrap(), 1);
+            }
+            Some(Database { server, name }) => {
+                execute(&of_database(server, name), &damage("decode(repeat('00', 32), 'hex')")).await;
+            }
+        }
+    }
+}
+
 /// The URL of another database on a URL's server.
 fn of_database(server: &str, name: &str) -> String {
     let (address, options) = server.split_once('?').unwrap_or((server, ""));

@@ -42,7 +42,7 @@ impl Follower for Notes {
 
     async fn take(&mut self, stream: StreamId, events: &[StoredEvent]) -> Result<(), FollowError> {
         if self.refused.lock().unwrap().contains(&stream) {
-            return Err(FollowError("by design".to_owned()));
+            return Err(FollowError::Retry("by design".to_owned()));
         }
         let numbers: Vec<_> = events.iter().map(|event| event.receipt.sequence_number).collect();
         let (first, last) = (numbers[0], numbers[numbers.len() - 1]);

@@ -12,6 +12,7 @@ mod committer;
 mod events;
 mod follower;
 mod key_changes;
+mod letters;
 mod proofs;
 mod reader;
 mod support;

@@ -58,6 +58,7 @@ impl Line {
                 store: Arc::clone(&store) as Arc<dyn LineStore>,
                 signer: signer(),
                 clock: Arc::clone(&clock) as _,
+                payloads: None,
             },
         );
         let tasks = Tasks::new(Shutdown::new());

@@ -3,6 +3,7 @@
 //! What is not tampered with goes to SQLite as it is, and so does the contract: a tampered call is either
 //! refused before it reaches the store or answered from what the store said.
 
+mod letters;
 mod registries;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +43,7 @@ pub(crate) struct TamperedStore {
     /// Whether every agent key has been revoked behind the line's back.
     pub(crate) revoked: AtomicBool,
     pub(crate) keys_away: AtomicBool,
+    pub(crate) letters_away: AtomicBool,
     /// Whether wake-ups and news of changes are lost.
     pub(crate) deaf: AtomicBool,
     silence: Tail,
@@ -71,6 +73,7 @@ impl TamperedStore {
             key_look_ups: AtomicUsize::default(),
             revoked: AtomicBool::default(),
             keys_away: AtomicBool::default(),
+            letters_away: AtomicBool::default(),
             deaf: AtomicBool::default(),
             silence: Tail::default(),
             standstill: Changes::default(),

@@ -7,6 +7,7 @@ mod append;
 mod budgets;
 mod changes;
 mod commitments;
+mod dead_letters;
 mod error;
 mod key_lifecycle;
 mod keys;

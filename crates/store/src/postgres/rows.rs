@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::{CommitmentOrigin, CommitmentRecord, StoredEvent};
+use crate::{ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent};
 
 /// The columns that [`stored_event`] reads.
 pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
@@ -16,10 +16,14 @@ pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, ev
      entity_version, sequenced_at, sequencer_id, sequencer_key_version, receipt_hash, sequencer_signature, \
      receipt_attestation";
 
-/// The columns that [`commitment`] reads.
+/// The columns that are written with a commitment.
 pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_version, tree_depth, leaf_count, \
      padded_leaf_count, merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, \
-     origin";
+     origin, corrects, chain_position";
+
+/// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`].
+pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
+     ves_commitments.batch_id) AS corrected_by, metadata->>'reason' AS reason";
 
 fn corrupt(column: &str, problem: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: problem.to_owned().into() }
@@ -114,7 +118,13 @@ pub(super) fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
         sequence_start: unsigned(row, "sequence_start")?,
         sequence_end: unsigned(row, "sequence_end")?,
         committed_at: moment(row, "committed_at")?,
+        corrects: row.try_get::<Option<_>, _>("corrects")?.map(BatchId::new),
     };
     let origin = if origin == "client" { CommitmentOrigin::Client } else { CommitmentOrigin::Automatic };
-    Ok(CommitmentRecord { commitment, origin })
+    let chain = ChainPlace {
+        position: unsigned(row, "chain_position")?,
+        corrected_by: row.try_get::<Option<_>, _>("corrected_by")?.map(BatchId::new),
+        reason: row.try_get("reason")?,
+    };
+    Ok(CommitmentRecord { commitment, origin, chain })
 }

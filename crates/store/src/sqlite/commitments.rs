@@ -1,15 +1,21 @@
-//! Commitments: inserted only at the end of their stream's chain, never changed and never deleted.
+//! Commitments: inserted only at the end of their stream's chain, never deleted, and never changed but for the
+//! mark that says which correction replaces one.
 //!
 //! The check and the insert are one transaction on the thread that writes.
 
+use async_trait::async_trait;
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash};
-use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior};
 
+use super::SqliteStore;
 use super::pool::Failure;
-use super::rows::{COMMITMENT_COLUMNS, commitment, signed, stream_no, stream_of, unsigned};
-use crate::records::beyond_head;
-use crate::{CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment};
+use super::rows::{COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, signed, stream_no, stream_of, unsigned};
+use crate::records::{beyond_head, corrects_nothing};
+use crate::{
+    ChainQuery, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CorrectionStore, InsertCommitment,
+    NewCorrection, StoreError,
+};
 
 pub(super) fn insert(
     connection: &mut Connection,
@@ -19,9 +25,10 @@ pub(super) fn insert(
 ) -> Result<InsertCommitment, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let Some(number) = stream_no(&transaction, new.stream)? else { return Err(beyond_head(new, 0).into()) };
-    let follows = match last(&transaction, new.stream)? {
+    let last = last(&transaction, new.stream)?;
+    let follows = match &last {
         Some(last) => {
-            last.commitment.sequence_end + 1 == new.sequence_start
+            committed_end(&transaction, number)? + 1 == new.sequence_start
                 && last.commitment.new_state_root == new.prev_state_root
         }
         None => new.prev_state_root == Hash::ZERO,
@@ -35,12 +42,64 @@ pub(super) fn insert(
     if new.sequence_end > head {
         return Err(beyond_head(new, head).into());
     }
+    let position = last.map_or(0, |last| last.chain.position) + 1;
+    write(&transaction, number, &Row { new, upper_levels, origin, position, metadata: None })?;
+    transaction.commit()?;
+    Ok(InsertCommitment::Inserted)
+}
+
+/// Inserts a correction behind the last commitment, and marks what it corrects.
+pub(super) fn insert_correction(
+    connection: &mut Connection,
+    new: &NewCorrection,
+) -> Result<InsertCommitment, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let commitment = &new.commitment;
+    let wrong = commitment.corrects.map(|id| by_id(&transaction, id)).transpose()?.flatten();
+    let wrong = wrong.filter(|wrong| wrong.commitment.same_range(commitment));
+    let (Some(wrong), Some(number)) = (wrong, stream_no(&transaction, commitment.stream)?) else {
+        return Err(corrects_nothing(commitment).into());
+    };
+    let last = last(&transaction, commitment.stream)?;
+    let follows = last.as_ref().filter(|last| last.commitment.new_state_root == commitment.prev_state_root);
+    let (Some(last), None) = (follows, wrong.chain.corrected_by) else {
+        return Ok(InsertCommitment::Superseded);
+    };
+    transaction.execute(
+        "UPDATE ves_commitments
+         SET metadata = json_set(coalesce(metadata, '{}'), '$.corrected_by', ?2, '$.reason', ?3) WHERE batch_id = ?1",
+        (wrong.commitment.batch_id.as_bytes(), commitment.batch_id.to_string(), &new.reason),
+    )?;
+    let row = Row {
+        new: commitment,
+        upper_levels: &new.upper_levels,
+        origin: new.origin,
+        position: last.chain.position + 1,
+        metadata: Some((wrong.commitment.batch_id, &new.reason)),
+    };
+    write(&transaction, number, &row)?;
+    transaction.commit()?;
+    Ok(InsertCommitment::Inserted)
+}
+
+/// What is written of a commitment; with `metadata` it is a correction of that one, for that reason.
+struct Row<'a> {
+    new: &'a Commitment,
+    upper_levels: &'a [u8],
+    origin: CommitmentOrigin,
+    position: u64,
+    metadata: Option<(BatchId, &'a str)>,
+}
+
+fn write(transaction: &Transaction<'_>, stream_no: i64, row: &Row<'_>) -> Result<(), Failure> {
+    let Row { new, upper_levels, origin, position, metadata } = row;
     let sql = format!(
-        "INSERT INTO ves_commitments (stream_no, upper_levels, {COMMITMENT_COLUMNS}) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        "INSERT INTO ves_commitments (stream_no, upper_levels, {COMMITMENT_COLUMNS}, metadata)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                 CASE WHEN ?17 IS NULL THEN NULL ELSE json_object('corrects', ?17, 'reason', ?18) END)"
     );
     transaction.prepare_cached(&sql)?.execute(rusqlite::params![
-        number,
+        stream_no,
         upper_levels,
         new.batch_id.as_bytes(),
         new.ves_version,
@@ -54,9 +113,24 @@ pub(super) fn insert(
         signed(new.sequence_end),
         new.committed_at.micros(),
         origin.as_str(),
+        new.corrects.as_ref().map(|id| id.as_bytes()),
+        signed(*position),
+        metadata.map(|(corrects, _)| corrects.to_string()),
+        metadata.map(|(_, reason)| reason),
     ])?;
-    transaction.commit()?;
-    Ok(InsertCommitment::Inserted)
+    Ok(())
+}
+
+/// The highest number under a commitment; 0 if there is none.
+fn committed_end(connection: &Connection, stream_no: i64) -> Result<u64, Failure> {
+    let found = connection
+        .prepare_cached(
+            "SELECT sequence_end FROM ves_commitments WHERE stream_no = ?1 AND corrects IS NULL
+             ORDER BY sequence_start DESC LIMIT 1",
+        )?
+        .query_row([stream_no], |row| unsigned(row, 0))
+        .optional()?;
+    Ok(found.unwrap_or(0))
 }
 
 pub(super) fn by_id(connection: &Connection, batch_id: BatchId) -> Result<Option<CommitmentRecord>, Failure> {
@@ -71,7 +145,7 @@ pub(super) fn by_id(connection: &Connection, batch_id: BatchId) -> Result<Option
 
 pub(super) fn last(connection: &Connection, stream: StreamId) -> Result<Option<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, stream)? else { return Ok(None) };
-    one(connection, stream, "stream_no = ?1 ORDER BY sequence_start DESC LIMIT 1", [number])
+    one(connection, stream, "stream_no = ?1 ORDER BY chain_position DESC LIMIT 1", [number])
 }
 
 pub(super) fn covering(
@@ -80,7 +154,8 @@ pub(super) fn covering(
     sequence_number: u64,
 ) -> Result<Option<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, stream)? else { return Ok(None) };
-    let condition = "stream_no = ?1 AND sequence_start <= ?2 ORDER BY sequence_start DESC LIMIT 1";
+    let condition =
+        "stream_no = ?1 AND sequence_start <= ?2 ORDER BY sequence_start DESC, chain_position DESC LIMIT 1";
     let found = one(connection, stream, condition, (number, signed(sequence_number)))?;
     Ok(found.filter(|record| record.commitment.sequence_end >= sequence_number))
 }
@@ -91,13 +166,26 @@ pub(super) fn list(
 ) -> Result<Vec<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, filter.stream)? else { return Ok(Vec::new()) };
     let sql = format!(
-        "SELECT {COMMITMENT_COLUMNS} FROM ves_commitments
-         WHERE stream_no = ?1 AND sequence_start >= ?2 ORDER BY sequence_start LIMIT ?3"
+        "SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments
+         WHERE stream_no = ?1 AND sequence_start >= ?2 ORDER BY sequence_start, chain_position LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map((number, signed(filter.from), signed(filter.limit as u64)), |row| {
         commitment(row, filter.stream)
     })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn chain(connection: &Connection, query: ChainQuery) -> Result<Vec<CommitmentRecord>, Failure> {
+    let Some(number) = stream_no(connection, query.stream)? else { return Ok(Vec::new()) };
+    let sql = format!(
+        "SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments
+         WHERE stream_no = ?1 AND chain_position > ?2 AND (?3 = 0 OR corrects IS NOT NULL)
+         ORDER BY chain_position LIMIT ?4"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let values = (number, signed(query.after), query.corrections_only, signed(query.limit as u64));
+    let rows = statement.query_map(values, |row| commitment(row, query.stream))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -115,8 +203,20 @@ fn one<P: Params>(
     condition: &str,
     values: P,
 ) -> Result<Option<CommitmentRecord>, Failure> {
-    let sql = format!("SELECT {COMMITMENT_COLUMNS} FROM ves_commitments WHERE {condition}");
+    let sql =
+        format!("SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE {condition}");
     let found =
         connection.prepare_cached(&sql)?.query_row(values, |row| commitment(row, stream)).optional()?;
     Ok(found)
+}
+
+#[async_trait]
+impl CorrectionStore for SqliteStore {
+    async fn insert_correction(&self, new: NewCorrection) -> Result<InsertCommitment, StoreError> {
+        self.writer.run(move |connection| insert_correction(connection, &new)).await
+    }
+
+    async fn chain(&self, query: ChainQuery) -> Result<Vec<CommitmentRecord>, StoreError> {
+        self.readers.run(move |connection| chain(connection, query)).await
+    }
 }

@@ -8,6 +8,7 @@ mod append;
 mod budgets;
 mod changes;
 mod commitments;
+mod dead_letters;
 mod key_lifecycle;
 mod keys;
 mod pool;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::pool::Failure;
 use crate::records::KnownEvent;
-use crate::{CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent};
+use crate::{ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent};
 
 /// Bits of a position that hold the sequence number.
 const SEQUENCE_BITS: u32 = 40;
@@ -20,9 +20,14 @@ pub(super) const EVENT_COLUMNS: &str = "position, event_id, ves_version, source_
      event_signing_hash, agent_signature, agent_signature_scheme, command_id, base_version, entity_version, \
      sequenced_at, sequencer_id, sequencer_key_version, receipt_hash, sequencer_signature, receipt_attestation";
 
-/// The columns that [`commitment`] reads, in its order.
+/// The columns that are written with a commitment.
 pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, ves_version, tree_depth, leaf_count, padded_leaf_count, \
-     merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, origin";
+     merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, origin, corrects, \
+     chain_position";
+
+/// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`], in its order.
+pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
+     ves_commitments.batch_id), json_extract(metadata, '$.reason')";
 
 /// Bytes of a fixed length.
 pub(super) struct Fixed<const N: usize>(pub(super) [u8; N]);
@@ -152,7 +157,13 @@ pub(super) fn commitment(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<Co
         sequence_start: unsigned(row, 8)?,
         sequence_end: unsigned(row, 9)?,
         committed_at: moment(row, 10)?,
+        corrects: row.get::<_, Option<Fixed<16>>>(12)?.map(|id| BatchId::from_bytes(id.0)),
     };
     let origin = if origin == "client" { CommitmentOrigin::Client } else { CommitmentOrigin::Automatic };
-    Ok(CommitmentRecord { commitment, origin })
+    let chain = ChainPlace {
+        position: unsigned(row, 13)?,
+        corrected_by: row.get::<_, Option<Fixed<16>>>(14)?.map(|id| BatchId::from_bytes(id.0)),
+        reason: row.get(15)?,
+    };
+    Ok(CommitmentRecord { commitment, origin, chain })
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore, StoreError,
-    TILE_HEIGHT,
+    ChainPlace, CommitmentFilter, CommitmentOrigin, CommitmentRecord, InsertCommitment, LineStore,
+    StoreError, TILE_HEIGHT,
 };
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
@@ -83,7 +83,8 @@ pub(crate) async fn commitments_are_found_by_id_number_and_page(place: Arc<Place
         let inserted = store.insert_commitment(commitment.clone(), levels.clone(), origin).await.unwrap();
         assert_eq!(inserted, InsertCommitment::Inserted);
         prev = commitment.new_state_root;
-        made.push((CommitmentRecord { commitment, origin }, levels));
+        let chain = ChainPlace { position: made.len() as u64 + 1, ..ChainPlace::default() };
+        made.push((CommitmentRecord { commitment, origin, chain }, levels));
     }
     store.close().await;
 

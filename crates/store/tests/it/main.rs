@@ -10,6 +10,8 @@
 mod append;
 mod budgets;
 mod commitments;
+mod corrections;
+mod dead_letters;
 mod embedded;
 mod events;
 mod key_lifecycle;
@@ -68,6 +70,19 @@ conformance! {
         commitments_are_found_by_id_number_and_page,
         a_commitment_of_events_that_are_not_there_is_refused,
         of_two_commitments_at_a_time_one_wins,
+    }
+    corrections {
+        a_correction_stands_behind_the_chain_and_marks_what_it_corrects,
+        a_correction_that_fits_nothing_changes_nothing,
+        of_two_corrections_at_a_time_one_wins,
+        commitments_from_before_corrections_keep_their_order,
+    }
+    dead_letters {
+        a_letter_is_kept_once_and_comes_again,
+        letters_are_listed_by_what_is_asked_for,
+        letters_are_kept_while_there_is_room,
+        a_retry_ends_as_it_ended,
+        a_sweep_finds_what_was_taken_and_what_is_old,
     }
     keys {
         an_agent_key_id_is_bound_to_one_key,

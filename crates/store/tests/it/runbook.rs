@@ -155,6 +155,30 @@ fn its_questions_about_the_server_are_answered() {
 }
 
 #[test]
+fn its_list_of_dead_letters_shows_them() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let (store, stream) = populated(&place).await;
+        let letters = [1, 2].map(|n| crate::dead_letters::letter(stream, n));
+        for (n, letter) in (1..).zip(letters.clone()) {
+            store.keep_letters(vec![letter], crate::dead_letters::LIMITS, at(n)).await.unwrap();
+        }
+        let mut connection = place.connect().await;
+        let found = rows(
+            &mut connection,
+            "SELECT * FROM dead_letter_events
+             ORDER BY created_at DESC
+             LIMIT 100;",
+        )
+        .await;
+        let ids: Vec<_> = found.iter().map(|row| row.get::<uuid::Uuid, _>("event_id")).collect();
+        assert_eq!(ids, [letters[1].event_id.uuid(), letters[0].event_id.uuid()]);
+        let text = |column: &str| found[0].get::<String, _>(column);
+        assert_eq!((text("status"), text("reason")), ("pending".to_owned(), "version_conflict".to_owned()));
+        assert_eq!((text("payload"), found[0].get::<i32, _>("max_retries")), (letters[1].payload.clone(), 3));
+    });
+}
+
+#[test]
 fn its_tables_are_vacuumed_without_a_warning() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let (_store, _) = populated(&place).await;

@@ -91,6 +91,14 @@ impl Place {
         }
     }
 
+    /// Which store it is for.
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Folder(_) => Engine::Sqlite,
+            Self::Database { .. } => Engine::Postgres,
+        }
+    }
+
     /// The file of an SQLite store.
     pub(crate) fn file(&self) -> SqliteConfig {
         match self {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::samples;
 
 /// The stream has events 1 to 12 and commitments over 1..=4, 5..=9.
-fn event(n: u64) -> (Envelope, Receipt) {
+pub(crate) fn event(n: u64) -> (Envelope, Receipt) {
     let envelope = samples::numbered(n);
     let at = bowline_types::Timestamp::from_micros(1_700_000_000_000_000 + n as i64);
     let receipt =
@@ -22,7 +22,7 @@ fn event(n: u64) -> (Envelope, Receipt) {
     (envelope, receipt)
 }
 
-fn commitment(start: u64, end: u64, prev: Hash) -> Commitment {
+pub(crate) fn commitment(start: u64, end: u64, prev: Hash) -> Commitment {
     let leaf = |n| {
         let envelope = samples::numbered(n);
         leaf_hash(envelope.stream, n, &event_signing_hash(&envelope), &envelope.agent_signature)
@@ -38,7 +38,7 @@ fn commitments() -> [Commitment; 2] {
     [first, second]
 }
 
-fn header(start: u64, end: u64) -> ExportHeader {
+pub(crate) fn header(start: u64, end: u64) -> ExportHeader {
     let sequencer = samples::sequencer();
     ExportHeader {
         stream: samples::stream(),
@@ -53,7 +53,7 @@ fn header(start: u64, end: u64) -> ExportHeader {
     }
 }
 
-fn agent_key() -> AgentKeyRecord {
+pub(crate) fn agent_key() -> AgentKeyRecord {
     AgentKeyRecord {
         agent_id: samples::agent_id(),
         agent_key_id: 1,
@@ -76,7 +76,7 @@ fn export(start: u64, end: u64) -> Vec<u8> {
     file
 }
 
-fn verify(file: &[u8]) -> Result<ExportReport, ExportError> {
+pub(crate) fn verify(file: &[u8]) -> Result<ExportReport, ExportError> {
     verify_export(file, &TrustedKeys::default(), |_| {})
 }
 

@@ -8,6 +8,7 @@
 
 mod canonical;
 mod check;
+mod corrections;
 mod envelope;
 mod export;
 mod keys;
