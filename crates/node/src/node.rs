@@ -13,6 +13,7 @@ use bowline_ves::SequencerSigner;
 
 use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
+use crate::process::ProcessMetrics;
 use crate::store::{StoreOpenError, open_store};
 
 /// Between two folds of the histograms' samples.
@@ -57,6 +58,7 @@ pub struct Node {
     gateway: bowline_api::Service,
     drain: Drain,
     metrics: MetricsHandle,
+    process: ProcessMetrics,
     drain_time: Duration,
 }
 
@@ -74,6 +76,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = bowline_runtime::install_metrics()?;
         let data = DataFolder::open(&config.data)?;
+        let process = ProcessMetrics::start(config.data.clone());
         let (store, _) = open_store(&config.store, data.database(), config.store.migrate_on_startup).await?;
         let signer = signer(&config, &data, store.as_ref(), clock.as_ref()).await?;
         if config.api.auth.bootstrap_admin_api_key.is_none() {
@@ -95,7 +98,7 @@ impl Node {
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self { data, store, line, handle, gateway, drain, metrics, drain_time })
+        Ok(Self { data, store, line, handle, gateway, drain, metrics, process, drain_time })
     }
 
     /// Where the gateway listens.
@@ -116,7 +119,7 @@ impl Node {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let tasks = Tasks::new(Shutdown::new());
         self.line.spawn(&tasks);
-        tasks.spawn("metrics", upkeep(self.metrics, tasks.shutdown().clone()));
+        tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
         let closing = Shutdown::new();
         let gateway = self.gateway.run(closing.clone(), self.drain_time);
         tokio::pin!(gateway);
@@ -155,10 +158,17 @@ async fn signer(
     Ok(Arc::new(SequencerSigner { sequencer_id, key_version: record.key_version, key }))
 }
 
-async fn upkeep(metrics: MetricsHandle, shutdown: Shutdown) -> Result<(), TaskError> {
+async fn upkeep(
+    metrics: MetricsHandle,
+    process: ProcessMetrics,
+    shutdown: Shutdown,
+) -> Result<(), TaskError> {
     while !shutdown.has_begun() {
         tokio::select! {
-            () = tokio::time::sleep(METRICS_UPKEEP) => metrics.upkeep(),
+            () = tokio::time::sleep(METRICS_UPKEEP) => {
+                metrics.upkeep();
+                process.look();
+            }
             () = shutdown.begun() => {}
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The conformance suite in `tests/it` runs each sentence on each implementation.
 
+mod diagnostics;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
 use uuid::Uuid;
 
+pub use self::diagnostics::Diagnostics;
 use crate::records::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
@@ -22,7 +25,7 @@ use crate::{Changes, StoreError, Tail};
 /// Several processes may share one PostgreSQL store; an SQLite store belongs to one process. Dropping the
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
-pub trait LineStore: Debug + Send + Sync + 'static {
+pub trait LineStore: Diagnostics + Debug + Send + Sync + 'static {
     /// The engine's name, `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;
 

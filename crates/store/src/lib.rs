@@ -7,6 +7,7 @@
 
 mod changes;
 mod contract;
+mod diagnostics;
 mod error;
 mod metrics;
 mod migrations;
@@ -17,16 +18,20 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::LineStore;
+pub use contract::{Diagnostics, LineStore};
+pub use diagnostics::{
+    Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, DeadLetterFacts, IndexFacts,
+    SchemaFacts, Scope, StoreFacts, StreamFacts, TableFacts, TenantLoad,
+};
 pub use error::StoreError;
 pub use migrations::{AppliedMigration, schema_version};
-pub use postgres::{PostgresConfig, PostgresStore};
+pub use postgres::{PostgresConfig, PostgresInspector, PostgresStore};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
     CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
     ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
 };
-pub use sqlite::{SqliteConfig, SqliteStore};
+pub use sqlite::{SqliteConfig, SqliteInspector, SqliteStore};
 pub use tail::Tail;
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around

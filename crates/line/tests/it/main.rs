@@ -15,4 +15,5 @@ mod proofs;
 mod reader;
 mod support;
 mod tampered;
+mod tampered_diagnostics;
 mod verifier;

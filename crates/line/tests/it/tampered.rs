@@ -23,7 +23,7 @@ type Hook<A> = Mutex<Option<Box<dyn FnMut(A) -> Option<StoreError> + Send>>>;
 
 /// A store that can be tampered with.
 pub(crate) struct TamperedStore {
-    store: SqliteStore,
+    pub(crate) store: SqliteStore,
     /// While this is false, appends wait.
     open: watch::Sender<bool>,
     append_sizes: watch::Sender<Vec<usize>>,

@@ -7,6 +7,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod diagnostics;
 mod keys;
 mod pool;
 mod read;
@@ -22,6 +23,7 @@ use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
 use rusqlite::Connection;
 use uuid::Uuid;
 
+pub use self::diagnostics::SqliteInspector;
 use self::pool::{Readers, Writer};
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};
