@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bowline_line::Handle;
+use bowline_line::explain::ChapterSource;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
@@ -39,6 +40,8 @@ pub struct Dependencies {
     pub metrics: MetricsHandle,
     /// Whether the node is on its way out.
     pub drain: Drain,
+    /// Who tells of an event's life, in the order in which it happens.
+    pub chapters: Vec<Arc<dyn ChapterSource>>,
 }
 
 /// The routes' shared state; cheap to clone.
@@ -51,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
+    pub(crate) chapters: Vec<Arc<dyn ChapterSource>>,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) streams: Arc<Semaphore>,
@@ -61,7 +65,7 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, limits, metrics, drain } = dependencies;
+        let Dependencies { line, limits, metrics, drain, chapters } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let streams = Arc::new(Semaphore::new(limits.stream_connections_max));
@@ -71,6 +75,7 @@ impl Api {
             limits,
             metrics,
             drain,
+            chapters,
             config,
             authenticator,
             streams,

@@ -12,7 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail, verify,
+    admin, append, bench, commitments, completions, config, demo, doctor, events, explain, export, head,
+    keys, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -104,6 +105,12 @@ pub(crate) enum Command {
     /// Agents' keys and the sequencer's
     #[command(subcommand)]
     Keys(keys::What),
+    /// Tell the life of one event: created, sequenced, verified, committed, proven
+    Explain(explain::Options),
+    /// Check a node and its database: what is sick, by which figures, and what mends it
+    Doctor(doctor::Options),
+    /// The commands of `stateset-sequencer-admin`, directly on the database; also under that name
+    Admin(admin::Options),
     /// Measure this machine, or a server on it
     #[command(subcommand)]
     Bench(bench::What),

@@ -2,6 +2,7 @@
 //!
 //! Each command has a file of its own name. Nothing is decided here beyond which of them runs.
 
+mod admin;
 mod answers;
 mod append;
 mod args;
@@ -12,8 +13,11 @@ mod completions;
 mod config;
 mod context;
 mod demo;
+mod direct;
+mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod export;
 mod head;
 mod keys;
@@ -34,8 +38,11 @@ use context::{Context, block_on};
 use exit::Outcome;
 
 fn main() -> ExitCode {
-    let exit = run(Cli::parse()).unwrap_or_else(|failure| failure.report());
-    exit.into()
+    let outcome = match admin::called_as_tool() {
+        true => admin::run_as_tool(),
+        false => run(Cli::parse()),
+    };
+    outcome.unwrap_or_else(|failure| failure.report()).into()
 }
 
 fn run(cli: Cli) -> Outcome {
@@ -53,6 +60,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Verify(what) => verify::run(&context, what),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
+        Command::Explain(options) => block_on(explain::run(&context, options)),
+        Command::Doctor(options) => block_on(doctor::run(&context, options)),
+        Command::Admin(options) => admin::run(&context, options),
         Command::Bench(what) => bench::run(&context, what),
         Command::Completions(options) => completions::run(&context, options),
     }

@@ -5,10 +5,13 @@
 //! events implements [`Follower`]. This crate knows no HTTP and no SQL, and only it assigns sequence numbers.
 
 mod appender;
+pub mod checks;
 mod commitments;
 mod committer;
 mod config;
 mod error;
+mod event_json;
+pub mod explain;
 mod follower;
 mod keys;
 mod metrics;
@@ -20,6 +23,7 @@ pub use appender::{AppendError, Appender};
 pub use commitments::{CommitError, CommitRange, Commitments, ProofAnswer, ProveError};
 pub use config::{AutoCommit, CommitmentPolicy, Config};
 pub use error::Error;
+pub use event_json::event_json;
 pub use follower::{FollowError, Follower, FollowerService};
 pub use keys::KeyRing;
 pub use metrics::count_rejection;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_api::Drain;
+use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_runtime::{Clock, MetricsHandle, Shutdown, SystemClock, TaskError, Tasks, TelemetryError};
 use bowline_store::{LineStore, StoreError};
 use bowline_ves::SequencerSigner;
@@ -94,6 +95,7 @@ impl Node {
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),
+                chapters: chapters(&handle),
             },
         )
         .await?;
@@ -156,6 +158,11 @@ async fn signer(
     let (sequencer_id, key) = data.sequencer(&config.sequencer)?;
     let record = store.register_sequencer_key(sequencer_id, key.public().to_bytes(), clock.now()).await?;
     Ok(Arc::new(SequencerSigner { sequencer_id, key_version: record.key_version, key }))
+}
+
+/// Who tells of an event's life, in the order in which it happens.
+fn chapters(line: &bowline_line::Handle) -> Vec<Arc<dyn ChapterSource>> {
+    vec![Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone()))]
 }
 
 async fn upkeep(

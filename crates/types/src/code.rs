@@ -90,6 +90,8 @@ codes! {
     OutcomeUnknown = "OUTCOME_UNKNOWN", 8005, 500;
     /// A defect of ours.
     InternalError = "INTERNAL_ERROR", 8999, 500;
+    /// There is no chain to anchor to.
+    AnchorNotConfigured = "ANCHOR_NOT_CONFIGURED", 9001, 503;
 }
 
 impl fmt::Display for Code {

@@ -3,7 +3,9 @@
 
 mod agents;
 mod commitments;
+mod detailed;
 mod events;
+mod explain;
 mod export;
 mod extract;
 mod follow;
@@ -33,6 +35,7 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::receipt))
+        .routes(routes!(explain::explain))
         .routes(routes!(events::entity))
         .routes(routes!(events::head))
         .routes(routes!(events::streams))
@@ -46,6 +49,7 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(agents::create_api_key))
         .routes(routes!(agents::sequencer_keys))
         .routes(routes!(health::health))
+        .routes(routes!(detailed::detailed))
         .routes(routes!(health::ready))
         .routes(routes!(health::status))
         .routes(routes!(health::metrics))
