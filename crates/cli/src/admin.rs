@@ -35,7 +35,7 @@ pub(crate) struct Options {
     arguments: Vec<OsString>,
 }
 
-/// The tool's own command line.
+/// Works directly on the sequencer's database.
 #[derive(Debug, Parser)]
 #[command(name = TOOL, version, after_help = EXIT_CODES_HELP, propagate_version = true)]
 struct Cli {
@@ -296,13 +296,13 @@ mod tests {
     #[test]
     fn options_are_taken_as_the_original_spells_them() {
         let tenant = "64527dd3-a654-4410-9327-e58a1492ce77";
+        let key = bowline_ves::SecretKey::from_seed([1; 32]).public();
         for line in [
             format!(
                 "x --database-url postgres://h/d export-events --tenant-id {tenant} --store-id {tenant} --format ndjson"
             ),
             format!(
-                "x rotate-keys --tenant-id {tenant} --agent-id {tenant} --new-key-id 2 --public-key {} --revoke-old",
-                "11".repeat(32)
+                "x rotate-keys --tenant-id {tenant} --agent-id {tenant} --new-key-id 2 --public-key {key} --revoke-old"
             ),
             format!("x list-agent-keys --tenant-id {tenant} --database-url postgres://h/d"),
             format!(
@@ -315,7 +315,7 @@ mod tests {
             ),
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
-            assert!(parsed.is_ok() || line.contains(&"11".repeat(32)), "{line}: {}", parsed.unwrap_err());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }
 }

@@ -7,12 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod access;
+mod admin;
 mod author;
 mod automatic;
 mod client;
 mod commands;
 mod crashes;
+mod doctor;
 mod exactly_once;
+mod explain;
 mod follow;
 mod hostile;
 mod isolation;
@@ -69,6 +72,15 @@ on_both! {
     limits {
         errors_have_one_shape_and_the_requests_id,
     }
+    doctor {
+        what_was_changed_past_the_line_is_found,
+    }
+    explain {
+        an_events_life_is_told_and_checked,
+    }
+    admin {
+        the_tool_works_on_the_database_itself,
+    }
 }
 
 tests! { Sqlite:
@@ -86,6 +98,11 @@ tests! { Sqlite:
     }
     runbook {
         a_node_answers_as_the_runbook_says,
+        its_details_are_real,
+    }
+    doctor {
+        checks_are_listed_and_a_node_that_is_away_is_said_to_be,
+        an_absent_database_is_named,
     }
     stopping {
         a_stopping_node_answers_what_it_has_begun,
@@ -112,5 +129,8 @@ tests! { Sqlite:
 tests! { Postgres:
     two_nodes {
         two_nodes_write_one_stream,
+    }
+    doctor {
+        who_holds_the_counters_is_named_and_ended_by_the_fix,
     }
 }

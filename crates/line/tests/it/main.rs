@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod appender;
+mod checks;
 mod commitments;
 mod committer;
 mod events;

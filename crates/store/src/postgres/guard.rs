@@ -21,6 +21,9 @@ pub(crate) const BREAKER: &str = "store";
 /// What a fresh connection gets to be made and to answer.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Between two suspicions that are looked after.
+const SUSPICION_PAUSE: Duration = Duration::from_millis(100);
+
 /// Two fresh connections in a row must fail; what comes back is served within a second or so.
 const POLICY: BreakerPolicy = BreakerPolicy {
     failures_max: 2,
@@ -62,6 +65,8 @@ impl Guard {
         loop {
             self.suspicion.notified().await;
             self.settle(&options).await;
+            // Under a load that the pool can't bear every call may raise one.
+            tokio::time::sleep(SUSPICION_PAUSE).await;
         }
     }
 

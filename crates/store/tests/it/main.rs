@@ -9,6 +9,7 @@
 
 mod append;
 mod commitments;
+mod diagnostics;
 mod embedded;
 mod events;
 mod keys;
@@ -54,6 +55,10 @@ conformance! {
         a_rejected_event_leaves_no_trace,
         a_batch_may_name_several_streams,
         time_never_goes_back_in_a_stream,
+    }
+    diagnostics {
+        facts_are_those_of_the_rows,
+        what_was_changed_past_the_line_is_seen,
     }
     commitments {
         commitments_chain_and_a_late_one_is_superseded,
