@@ -286,9 +286,9 @@ mod tests {
             "reencrypt-ves-compliance-proofs",
             "reencrypt-ves-validity-proofs",
             "rotate-keys",
-            "ves-commit-and-anchor",
             "verify-proof",
             "version",
+            "ves-commit-and-anchor",
         ];
         assert_eq!(names, expected);
     }

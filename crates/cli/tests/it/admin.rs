@@ -1,4 +1,7 @@
 //! The binary under the name `stateset-sequencer-admin`: that tool's commands, directly on the database.
+//!
+//! What it writes is checked with the agents' and the sequencer's keys, and its checks are shown rows that were
+//! changed past the line.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

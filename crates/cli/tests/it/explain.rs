@@ -42,8 +42,8 @@ pub(crate) async fn an_events_life_is_told_and_checked(site: Arc<Site>) {
     assert_eq!(chapter(&told, "committed")["details"]["batch_id"], batch["batch_id"]);
     assert_eq!(chapter(&told, "committed")["details"]["origin"], "client");
     let receipt: Value = serde_json::from_str(&stored[2].receipt).unwrap();
-    assert_eq!(chapter(&told, "sequenced")["details"]["receipt_hash"], receipt["receipt_hash"]);
-    assert_eq!(chapter(&told, "sequenced")["at"], receipt["sequenced_at"]);
+    assert_eq!(chapter(&told, "sequenced")["details"]["receipt_hash"], receipt["receiptHash"]);
+    assert_eq!(chapter(&told, "sequenced")["at"], receipt["sequencedAt"]);
     assert_eq!(chapter(&told, "created")["details"]["created_at"], "2025-12-20T17:51:10.243Z");
     assert_eq!(chapter(&told, "verified")["details"]["public_key"], author.key.public().to_string());
 

@@ -1,4 +1,7 @@
 //! Checks of what only the store knows: its rows, its locks, its connections, its tables.
+//!
+//! A fact that could not be had skips its check and no other. What mends trouble is a statement or a command as an
+//! operator pastes it, with the ids filled in.
 
 use bowline_runtime::{Finding, Seen};
 use bowline_store::{Activity, StoreFacts};

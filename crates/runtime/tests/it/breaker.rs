@@ -1,4 +1,6 @@
 //! The circuit breaker: examples of its road, and what holds for every sequence of calls and clocks.
+//!
+//! The clock is the test's, so nothing here waits.
 
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
 //! What a store says of its own health: on a healthy one, and on one whose rows were changed past the line.
+//!
+//! The same questions go to the store's own connections and to an inspector beside it, which must see the same.
 
 use std::sync::Arc;
 
 use bowline_store::{
     CommitmentOrigin, Diagnostics, PostgresInspector, Scope, SqliteInspector, StoreFacts, schema_version,
 };
-use bowline_types::{BatchId, EventId, StreamId};
+use bowline_types::{BatchId, EventId, StreamId, Timestamp};
 use bowline_ves::{Commitment, Hash, Tree};
 use sqlx::Connection as _;
 
@@ -97,7 +99,10 @@ pub(crate) async fn what_was_changed_past_the_line_is_seen(place: Arc<Place>) {
     let gone = facts.indexes.as_ref().unwrap().iter().find(|index| !index.usable).unwrap();
     assert_eq!(gone.name, "ves_events_type");
     let letters = facts.dead_letters.unwrap();
-    assert_eq!((letters.len(), letters[0].count, letters[0].oldest), (1, 1, Some(at(7))));
+    assert_eq!(
+        (letters.len(), letters[0].count, letters[0].oldest),
+        (1, 1, Some(Timestamp::from_micros(7_000_000)))
+    );
     let letter = &store.dead_letters_of_event(event).await.unwrap()[0];
     assert_eq!((letter.stream, letter.message.as_str(), letter.retries), (stream, "it burnt", 2));
     // A fact that can't be had takes no other one away.
