@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bowline_node::{Config, DataFolder, open_store};
 use bowline_store::{AppliedMigration, LineStore};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// An open store, and the folder that it is in if it is embedded.
 #[derive(Debug)]
@@ -23,16 +23,20 @@ impl DirectStore {
         config: &Config,
         migrate: bool,
     ) -> Result<(Self, Vec<AppliedMigration>), Failure> {
-        let refuse = |error: String| {
-            Failure::usage(error).next("stop the node that uses the folder, or check DATABASE_URL")
+        let refuse = |exit: Exit, error: String| {
+            Failure::new(exit, error).next("stop the node that uses the folder, or check DATABASE_URL")
         };
+        let take = || DataFolder::open(&config.data).map_err(|error| refuse(Exit::Usage, error.to_string()));
         let folder = match config.store.url {
-            None => Some(DataFolder::open(&config.data).map_err(|error| refuse(error.to_string()))?),
+            None => Some(take()?),
             Some(_) => None,
         };
         let database = folder.as_ref().map(DataFolder::database).unwrap_or_default();
         let opened = open_store(&config.store, database, migrate).await;
-        let (store, applied) = opened.map_err(|error| refuse(error.to_string()))?;
+        let (store, applied) = opened.map_err(|error| {
+            let exit = if error.cause.retryable() { Exit::Unreachable } else { Exit::Usage };
+            refuse(exit, error.to_string())
+        })?;
         Ok((Self { store, _folder: folder }, applied))
     }
 

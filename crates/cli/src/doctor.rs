@@ -10,7 +10,7 @@ mod gather;
 use std::path::PathBuf;
 
 use bowline_line::checks::{CHECKS, LineFacts};
-use bowline_runtime::{Checked, Evidence, Status};
+use bowline_runtime::{Check, Checked, Evidence, Status};
 use clap::Args;
 use serde_json::json;
 
@@ -47,11 +47,36 @@ pub(crate) struct Options {
     pub(crate) window: Option<u64>,
 }
 
+/// What every subsystem's checks look at. A subsystem that has checks gets a field here, a line in
+/// [`catalogue`] and one in [`examine`].
+struct Facts {
+    line: LineFacts,
+}
+
+/// Names and subjects of every check there is.
+fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CHECKS.iter().map(|check| (check.name, check.about))
+}
+
+/// Runs the checks of these names, or all if none is named.
+fn examine(facts: &Facts, only: &[String]) -> Vec<Checked> {
+    run_all(CHECKS, &facts.line, only).collect()
+}
+
+fn run_all<'a, F>(
+    checks: &'static [Check<F>],
+    facts: &'a F,
+    only: &'a [String],
+) -> impl Iterator<Item = Checked> + 'a {
+    let wanted = |check: &&Check<F>| only.is_empty() || only.iter().any(|name| name == check.name);
+    checks.iter().filter(wanted).map(|check| check.run(facts))
+}
+
 fn check_name(name: &str) -> Result<String, String> {
-    match CHECKS.iter().any(|check| check.name == name) {
+    match catalogue().any(|(known, _)| known == name) {
         true => Ok(name.to_owned()),
         false => {
-            let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+            let names: Vec<&str> = catalogue().map(|(name, _)| name).collect();
             Err(format!("the checks are {}", names.join(", ")))
         }
     }
@@ -62,7 +87,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     if options.list {
         return list(context);
     }
-    let facts = gather::line(context, &options).await?;
+    let facts = Facts { line: gather::line(context, &options).await? };
     let checked = examine(&facts, &options.check);
     let worst = checked.iter().map(|checked| checked.finding.status).max().unwrap_or(Status::Ok);
     match context.is_json() {
@@ -77,22 +102,16 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     })
 }
 
-/// Every subsystem's checks on its own facts.
-fn examine(line: &LineFacts, only: &[String]) -> Vec<Checked> {
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
-    CHECKS.iter().filter(|check| wanted(check.name)).map(|check| check.run(line)).collect()
-}
-
 fn list(context: &Context) -> Outcome {
     match context.is_json() {
         true => {
-            let checks = CHECKS.iter().map(|check| json!({ "check": check.name, "about": check.about }));
+            let checks = catalogue().map(|(check, about)| json!({ "check": check, "about": about }));
             output::line(&json!({ "checks": checks.collect::<Vec<_>>() }).to_string())?;
         }
-        false => output::table(
-            ["check", "looks at"],
-            CHECKS.iter().map(|c| [c.name.to_owned(), c.about.to_owned()]),
-        )?,
+        false => {
+            let rows = catalogue().map(|(check, about)| [check.to_owned(), about.to_owned()]);
+            output::table(["check", "looks at"], rows)?;
+        }
     }
     Ok(Exit::Done)
 }

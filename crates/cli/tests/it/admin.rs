@@ -52,6 +52,11 @@ pub(crate) async fn the_tool_works_on_the_database_itself(site: Arc<Site>) {
     assert!(tool.run("version").await.must(0).stdout.starts_with("stateset-sequencer-admin 0.1.1"));
     assert_eq!(tool.json("commands", 0).await["commands"].as_array().unwrap().len(), 13);
     tool.run("no-such-command").await.must(2);
+    let away = ["version", "migrate"]
+        .map(|command| [command, "--database-url", "postgres://nobody@127.0.0.1:1/none"]);
+    for (arguments, code) in away.into_iter().zip([0, 3]) {
+        run_program(&tool.program, &tool.folder, &arguments, "").await.must(code);
+    }
 
     let mut node = site.node("data").start().await;
     let api = node.api();

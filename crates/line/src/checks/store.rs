@@ -9,6 +9,7 @@ use bowline_ves::Commitment;
 
 use super::facts::LineFacts;
 use super::{percent, size, threshold};
+use crate::metrics::COMMIT_SECONDS;
 
 /// Trouble of one kind that a finding names.
 const NAMED_MAX: usize = 5;
@@ -257,6 +258,13 @@ pub(super) fn commitment_lag(facts: &LineFacts) -> Finding {
         )
         .held_against("its oldest", format!("{secs} s"), format!("{} s", threshold::UNCOMMITTED_SECS))
         .with("stream", worst.stream)
+        .with("p99 of making one", commit_time(facts))
+}
+
+/// How long commitments take, if the node tells.
+fn commit_time(facts: &LineFacts) -> String {
+    let p99 = facts.metrics.as_ref().ok().and_then(|metrics| metrics.quantile(COMMIT_SECONDS, 0.99));
+    p99.map_or_else(|| "not known".to_owned(), |seconds| format!("{:.0} ms", seconds * 1_000.0))
 }
 
 pub(super) fn dead_letters(facts: &LineFacts) -> Finding {
