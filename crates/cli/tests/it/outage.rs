@@ -46,6 +46,9 @@ pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
     assert_eq!(api.get("/health").await.status, 200);
     // Half open only for as long as a probe takes.
     until(async || breaker(&api).await == Some(2.0)).await;
+    let details = api.get("/health/detailed").await.json();
+    assert_eq!((&details["status"], &details["streams"]), (&json!("degraded"), &json!(null)));
+    assert_eq!(details["store"]["reachable"], false);
     // Nobody waits for a connection that can't come: all of this takes no longer than one such wait.
     let began = Instant::now();
     for _ in 0..20 {

@@ -93,10 +93,14 @@ mod threshold {
     pub(super) const RESIDENT_BYTES: u64 = 4 << 30;
     /// Of the open files allowed.
     pub(super) const OPEN_FILES_PERCENT: u64 = 80;
-    /// Of the disk, free.
+    /// Of the disk, free; a large disk has room enough all the same.
     pub(super) const DISK_FREE_WARN_PERCENT: u64 = 15;
+    /// Free, together with the percentage.
+    pub(super) const DISK_FREE_WARN_BYTES: u64 = 20 << 30;
     /// Of the disk, free.
     pub(super) const DISK_FREE_FAIL_PERCENT: u64 = 5;
+    /// Free, together with the percentage.
+    pub(super) const DISK_FREE_FAIL_BYTES: u64 = 5 << 30;
     /// Between two clocks.
     pub(super) const SKEW_WARN_MS: u64 = 1_000;
     /// Between two clocks.

@@ -153,8 +153,8 @@ pub(super) fn rate_limits(facts: &LineFacts) -> Finding {
     // Whatever limits requests answers 429, under whichever metric it counts besides.
     let refused =
         metrics.series("sequencer_http_requests_total").filter(|s| s.label("status") == Some("429"));
-    let refused: f64 = refused.map(|sample| sample.value).sum();
-    let finding = match refused > 0.0 {
+    let refused = refused.map(|sample| sample.value).sum::<f64>() as u64;
+    let finding = match refused > 0 {
         true => Finding::warn(
             "requests were turned away by a rate limit",
             "raise RATE_LIMIT_PER_MINUTE or the limit of the tenant's API key, or have the tenant send larger batches",
@@ -347,9 +347,10 @@ pub(super) fn disk_space(facts: &LineFacts) -> Finding {
     }
     let free = percent(disk.free_bytes, disk.total_bytes);
     let fix = "make room: delete old backups and exports, or move the data folder to a larger disk and start with --data";
-    let finding = if free < threshold::DISK_FREE_FAIL_PERCENT {
+    let below = |percent: u64, bytes: u64| free < percent && disk.free_bytes < bytes;
+    let finding = if below(threshold::DISK_FREE_FAIL_PERCENT, threshold::DISK_FREE_FAIL_BYTES) {
         Finding::fail("the disk is almost full; a full one refuses every event", fix)
-    } else if free < threshold::DISK_FREE_WARN_PERCENT {
+    } else if below(threshold::DISK_FREE_WARN_PERCENT, threshold::DISK_FREE_WARN_BYTES) {
         Finding::warn("the disk fills up", fix)
     } else {
         Finding::ok("the disk has room")
@@ -357,7 +358,11 @@ pub(super) fn disk_space(facts: &LineFacts) -> Finding {
     finding.held_against(
         "free",
         format!("{} of {} ({free} %)", size(disk.free_bytes), size(disk.total_bytes)),
-        format!("{} %", threshold::DISK_FREE_WARN_PERCENT),
+        format!(
+            "below {} % and {}",
+            threshold::DISK_FREE_WARN_PERCENT,
+            size(threshold::DISK_FREE_WARN_BYTES)
+        ),
     )
 }
 
