@@ -118,7 +118,11 @@ impl From<StoreError> for ApiError {
                 "the database failed; the server's log says why"
             }
         };
-        tracing::warn!(component = "api", %error, code = code.as_str(), "Request failed in the store");
+        if error.is_known_absence() {
+            tracing::debug!(component = "api", %error, code = code.as_str(), "Request refused, the store is away");
+        } else {
+            tracing::warn!(component = "api", %error, code = code.as_str(), "Request failed in the store");
+        }
         Self::new(code, message)
     }
 }

@@ -193,7 +193,9 @@ impl Sequencer {
                 }
             }
             (Err(error), _) => {
-                tracing::warn!(component = "line", %error, requests = group.len(), "Group commit failed");
+                if !error.is_known_absence() {
+                    tracing::warn!(component = "line", %error, requests = group.len(), "Group commit failed");
+                }
                 group.into_iter().for_each(|request| answer(request, Err(error.clone())));
             }
         }

@@ -14,6 +14,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::Notify;
 
 use crate::StoreError;
+use crate::error::KNOWN_AWAY;
 
 /// The breaker's name in the metrics.
 pub(crate) const BREAKER: &str = "store";
@@ -51,7 +52,7 @@ impl Guard {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.breaker.passes() {
             true => Ok(()),
-            false => Err(StoreError::Unavailable("its circuit breaker is open, probes go on".to_owned())),
+            false => Err(StoreError::Unavailable(KNOWN_AWAY.to_owned())),
         }
     }
 
@@ -83,8 +84,11 @@ impl Guard {
             match probe(options).await {
                 Ok(()) => pass.succeed(),
                 Err(cause) => {
-                    tracing::debug!(component = "store", %cause, "Database does not answer");
+                    let was_closed = self.breaker.state() == BreakerState::Closed;
                     pass.fail();
+                    if was_closed && self.breaker.state() == BreakerState::Open {
+                        tracing::warn!(component = "store", %cause, "Database does not answer, calls are refused until it does");
+                    }
                     continue;
                 }
             }
