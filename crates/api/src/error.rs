@@ -130,7 +130,9 @@ impl From<StoreError> for ApiError {
                 "the database failed; the server's log says why"
             }
         };
-        if !matches!(error, StoreError::KeysChanged { .. }) {
+        if error.is_known_absence() {
+            tracing::debug!(component = "api", %error, code = code.as_str(), "Request refused, the store is away");
+        } else if !matches!(error, StoreError::KeysChanged { .. }) {
             tracing::warn!(component = "api", %error, code = code.as_str(), "Request failed in the store");
         }
         Self::new(code, message)

@@ -61,12 +61,13 @@ impl Service {
     ///
     /// # Errors
     /// The address can't be listened on.
-    pub async fn build(config: Config, dependencies: Dependencies) -> Result<Self, Error> {
+    pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, Error> {
         crate::metrics::declare();
         let address = SocketAddr::new(config.host, config.port);
         let refuse = |cause| Error::Bind { address, cause };
         let listener = TcpListener::bind(address).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
+        config.port = address.port();
         let header_time = Duration::from_secs(config.header_secs_max.max(1));
         let peer_time = Duration::from_secs(dependencies.limits.slow_reader_secs_max.max(1));
         let connections = Arc::new(Semaphore::new(dependencies.limits.connections_max.max(1)));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
+use bowline_line::explain::ChapterSource;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_schemas::Registry;
 use bowline_store::LineStore;
@@ -48,6 +49,8 @@ pub struct Dependencies {
     pub metrics: MetricsHandle,
     /// Whether the node is on its way out.
     pub drain: Drain,
+    /// Who tells of an event's life, in the order in which it happens.
+    pub chapters: Vec<Arc<dyn ChapterSource>>,
 }
 
 /// The routes' shared state; cheap to clone.
@@ -61,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
+    pub(crate) chapters: Vec<Arc<dyn ChapterSource>>,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: Origins,
@@ -73,7 +77,7 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, schemas, limits, metrics, drain } = dependencies;
+        let Dependencies { line, schemas, limits, metrics, drain, chapters } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
@@ -87,6 +91,7 @@ impl Api {
             limits,
             metrics,
             drain,
+            chapters,
             config,
             authenticator,
             origins,

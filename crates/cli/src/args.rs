@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    api_keys, append, bench, commitments, completions, config, dead_letters, demo, events, export, head,
-    keys, schemas, serve, tail, verify,
+    admin, api_keys, append, bench, commitments, completions, config, dead_letters, demo, doctor, events,
+    explain, export, head, keys, schemas, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -114,6 +114,12 @@ pub(crate) enum Command {
     /// What payloads of an event type must look like
     #[command(subcommand)]
     Schemas(schemas::What),
+    /// Tell the life of one event: created, sequenced, verified, committed, proven
+    Explain(explain::Options),
+    /// Check a node and its database: what is sick, by which figures, and what mends it
+    Doctor(doctor::Options),
+    /// The commands of `stateset-sequencer-admin`, directly on the database; also under that name
+    Admin(admin::Options),
     /// Measure this machine, or a server on it
     #[command(subcommand)]
     Bench(bench::What),

@@ -156,6 +156,24 @@ impl Client {
 
     /// Sends the call and returns a successful answer whose body is still to come.
     pub(crate) async fn open(&self, call: &Call) -> Result<Response, ApiError> {
+        let response = self.send(call).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let retry_after = error::retry_after(response.headers());
+        let body = self.read(response).await.unwrap_or_default();
+        Err(ApiError::refused(status, retry_after, &body))
+    }
+
+    /// Sends the call and returns status and body, whatever they are.
+    pub(crate) async fn answer(&self, call: &Call) -> Result<(u16, String), ApiError> {
+        let response = self.send(call).await?;
+        let status = response.status().as_u16();
+        Ok((status, self.read(response).await?))
+    }
+
+    async fn send(&self, call: &Call) -> Result<Response, ApiError> {
         let mut request = self.http.request(call.method.clone(), self.url(call));
         for (name, value) in &call.headers {
             request = request.header(HeaderName::from_static(name), value);
@@ -169,14 +187,7 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        let retry_after = error::retry_after(response.headers());
-        let body = self.read(response).await.unwrap_or_default();
-        Err(ApiError::refused(status, retry_after, &body))
+        request.send().await.map_err(|error| self.unreachable(&error))
     }
 
     /// The call as a line for a shell; where the API key comes from stands there, not the key.

@@ -43,6 +43,11 @@ impl Context {
         self.global.data.as_deref()
     }
 
+    /// Whether the server that the flags name is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        is_loopback(&self.global.url)
+    }
+
     /// The client of the server that the flags name.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Client::new(self.global.url.clone(), self.api_key()?)

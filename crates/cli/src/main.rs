@@ -2,6 +2,7 @@
 //!
 //! Each command has a file of its own name. Nothing is decided here beyond which of them runs.
 
+mod admin;
 mod answers;
 mod api_keys;
 mod append;
@@ -14,8 +15,11 @@ mod config;
 mod context;
 mod dead_letters;
 mod demo;
+mod direct;
+mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod export;
 mod head;
 mod keys;
@@ -37,8 +41,11 @@ use context::{Context, block_on};
 use exit::Outcome;
 
 fn main() -> ExitCode {
-    let exit = run(Cli::parse()).unwrap_or_else(|failure| failure.report());
-    exit.into()
+    let outcome = match admin::called_as_tool() {
+        true => admin::run_as_tool(),
+        false => run(Cli::parse()),
+    };
+    outcome.unwrap_or_else(|failure| failure.report()).into()
 }
 
 fn run(cli: Cli) -> Outcome {
@@ -59,6 +66,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Keys(what) => block_on(keys::run(&context, what)),
         Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),
         Command::Schemas(what) => block_on(schemas::run(&context, what)),
+        Command::Explain(options) => block_on(explain::run(&context, options)),
+        Command::Doctor(options) => block_on(doctor::run(&context, options)),
+        Command::Admin(options) => admin::run(&context, options),
         Command::Bench(what) => bench::run(&context, what),
         Command::Completions(options) => completions::run(&context, options),
     }

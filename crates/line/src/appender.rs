@@ -201,7 +201,9 @@ impl Sequencer {
                 group.into_iter().for_each(|request| answer(request, Err(error.clone())));
             }
             (Err(error), _) => {
-                tracing::warn!(component = "line", %error, requests = group.len(), "Group commit failed");
+                if !error.is_known_absence() {
+                    tracing::warn!(component = "line", %error, requests = group.len(), "Group commit failed");
+                }
                 group.into_iter().for_each(|request| answer(request, Err(error.clone())));
             }
         }

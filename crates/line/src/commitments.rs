@@ -182,7 +182,8 @@ struct ChainEnd {
 }
 
 impl Commitments {
-    pub(crate) fn new(store: Arc<dyn LineStore>, clock: Arc<dyn Clock>, events_max: u64) -> Self {
+    /// Commitments of the line in `store`, of `events_max` events at most each.
+    pub fn new(store: Arc<dyn LineStore>, clock: Arc<dyn Clock>, events_max: u64) -> Self {
         Self { store, clock, events_max }
     }
 

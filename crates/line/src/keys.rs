@@ -16,7 +16,7 @@ use bowline_types::{AgentId, TenantId, Timestamp};
 use bowline_ves::{AgentPublicKey, PreparedKey, Signature, Verification, VerifyKey};
 use metrics::{counter, gauge};
 
-use crate::metrics::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES};
+use crate::metrics::{CACHE_ENTRIES, CACHE_ENTRIES_MAX, CACHE_HITS, CACHE_MISSES};
 
 /// Verifications by one key after which it is prepared: preparing costs as much as it saves in sixty of them.
 const PREPARE_AFTER_USES: u32 = 64;
@@ -155,6 +155,7 @@ pub(crate) struct KeyRing {
 
 impl KeyRing {
     pub(crate) fn new(store: Arc<dyn LineStore>, ttl: Duration, entries_max: usize) -> Self {
+        gauge!(CACHE_ENTRIES_MAX, "cache" => "agent_keys").set(entries_max as f64);
         Self { store, keys: Arc::default(), places: Arc::default(), ttl, entries_max }
     }
 

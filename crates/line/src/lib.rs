@@ -5,11 +5,14 @@
 //! events implements [`Follower`]. This crate knows no HTTP and no SQL, and only it assigns sequence numbers.
 
 mod appender;
+pub mod checks;
 mod commitments;
 mod committer;
 mod config;
 mod corrections;
 mod error;
+mod event_json;
+pub mod explain;
 mod follower;
 mod intake;
 mod keys;
@@ -26,6 +29,7 @@ pub use commitments::{CommitError, CommitRange, Commitments, ProofAnswer, ProveE
 pub use config::{AutoCommit, CommitmentPolicy, Config, DeadLetterConfig};
 pub use corrections::{CORRECTION_REASON_CHARS_MAX, CommitmentCheck, CorrectError, Correction};
 pub use error::Error;
+pub use event_json::event_json;
 pub use follower::{FollowError, Follower, FollowerService};
 pub use intake::{Intake, PayloadCheck, Taken};
 pub use metrics::count_rejection;

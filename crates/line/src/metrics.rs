@@ -17,6 +17,7 @@ pub(crate) const COMMIT_SECONDS: &str = "bowline_commit_seconds";
 pub(crate) const CACHE_HITS: &str = "cache_hits_total";
 pub(crate) const CACHE_MISSES: &str = "cache_misses_total";
 pub(crate) const CACHE_ENTRIES: &str = "cache_entries";
+pub(crate) const CACHE_ENTRIES_MAX: &str = "cache_entries_max";
 pub(crate) const FOLLOWER_LAG: &str = "bowline_follower_lag_events";
 pub(crate) const FOLLOWER_ERRORS: &str = "bowline_follower_errors_total";
 pub(crate) const CORRECTIONS: &str = "bowline_corrections_total";
@@ -50,6 +51,7 @@ pub(crate) fn declare() {
     describe_counter!(CACHE_HITS, Unit::Count, "Look-ups answered from memory, by cache");
     describe_counter!(CACHE_MISSES, Unit::Count, "Look-ups that asked the store, by cache");
     describe_gauge!(CACHE_ENTRIES, Unit::Count, "Entries in memory, by cache");
+    describe_gauge!(CACHE_ENTRIES_MAX, Unit::Count, "Entries that may be in memory, by cache");
     describe_gauge!(
         FOLLOWER_LAG,
         Unit::Count,

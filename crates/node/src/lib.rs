@@ -6,6 +6,7 @@
 mod config;
 mod data;
 mod node;
+mod process;
 mod store;
 
 pub use config::{

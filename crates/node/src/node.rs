@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bowline_api::Drain;
 use bowline_line::PayloadCheck;
+use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_runtime::{Clock, MetricsHandle, Shutdown, SystemClock, TaskError, Tasks, TelemetryError};
 use bowline_schemas::Registry;
 use bowline_store::{LineStore, StoreError};
@@ -16,6 +17,7 @@ use bowline_ves::{Rejected, SequencerSigner, VerifiedEvent};
 
 use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
+use crate::process::ProcessMetrics;
 use crate::store::{StoreOpenError, open_store};
 
 /// Between two folds of the histograms' samples.
@@ -60,6 +62,7 @@ pub struct Node {
     gateway: bowline_api::Service,
     drain: Drain,
     metrics: MetricsHandle,
+    process: ProcessMetrics,
     drain_time: Duration,
 }
 
@@ -77,6 +80,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = bowline_runtime::install_metrics()?;
         let data = DataFolder::open(&config.data)?;
+        let process = ProcessMetrics::start(config.data.clone());
         let (store, _) = open_store(&config.store, data.database(), config.store.migrate_on_startup).await?;
         let signer = signer(&config, &data, store.as_ref(), clock.as_ref()).await?;
         if config.api.auth.bootstrap_admin_api_key.is_none() {
@@ -101,11 +105,12 @@ impl Node {
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),
+                chapters: chapters(&handle),
             },
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self { data, store, line, handle, gateway, drain, metrics, drain_time })
+        Ok(Self { data, store, line, handle, gateway, drain, metrics, process, drain_time })
     }
 
     /// Where the gateway listens.
@@ -126,7 +131,7 @@ impl Node {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let tasks = Tasks::new(Shutdown::new());
         self.line.spawn(&tasks);
-        tasks.spawn("metrics", upkeep(self.metrics, tasks.shutdown().clone()));
+        tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
         let closing = Shutdown::new();
         let gateway = self.gateway.run(closing.clone(), self.drain_time);
         tokio::pin!(gateway);
@@ -179,10 +184,22 @@ async fn signer(
     Ok(Arc::new(SequencerSigner { sequencer_id, key_version: record.key_version, key }))
 }
 
-async fn upkeep(metrics: MetricsHandle, shutdown: Shutdown) -> Result<(), TaskError> {
+/// Who tells of an event's life, in the order in which it happens.
+fn chapters(line: &bowline_line::Handle) -> Vec<Arc<dyn ChapterSource>> {
+    vec![Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone()))]
+}
+
+async fn upkeep(
+    metrics: MetricsHandle,
+    process: ProcessMetrics,
+    shutdown: Shutdown,
+) -> Result<(), TaskError> {
     while !shutdown.has_begun() {
         tokio::select! {
-            () = tokio::time::sleep(METRICS_UPKEEP) => metrics.upkeep(),
+            () = tokio::time::sleep(METRICS_UPKEEP) => {
+                metrics.upkeep();
+                process.look();
+            }
             () = shutdown.begun() => {}
         }
     }

@@ -11,6 +11,8 @@ mod schemas;
 mod corrections;
 mod dead_letters;
 
+mod diagnostics;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use bowline_ves::{Commitment, Hash, SequencerSigner};
 use uuid::Uuid;
 
 pub use self::budgets::BudgetStore;
+pub use self::diagnostics::Diagnostics;
 pub use self::keys::KeyStore;
 pub use self::schemas::SchemaStore;
 use crate::records::{
@@ -38,7 +41,16 @@ pub use self::dead_letters::DeadLetterStore;
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
 pub trait LineStore:
-    BudgetStore + CorrectionStore + DeadLetterStore + KeyStore + SchemaStore + Debug + Send + Sync + 'static
+    BudgetStore
+    + CorrectionStore
+    + DeadLetterStore
+    + Diagnostics
+    + KeyStore
+    + SchemaStore
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
     /// The engine's name, `sqlite` or `postgres`.
     fn engine(&self) -> &'static str;

@@ -45,7 +45,16 @@ pub enum StoreError {
     Internal(String),
 }
 
+/// What a call is refused with while the store is known to be away.
+pub(crate) const KNOWN_AWAY: &str = "its circuit breaker is open, probes go on";
+
 impl StoreError {
+    /// Whether the store was known to be away and was not even asked. Whoever found that out has logged it; the
+    /// many calls that are refused because of it need not log it again.
+    pub fn is_known_absence(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text == KNOWN_AWAY)
+    }
+
     /// The code that a client sees.
     pub const fn code(&self) -> Code {
         match self {

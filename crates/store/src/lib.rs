@@ -8,6 +8,7 @@
 mod changes;
 mod contract;
 mod corrections;
+mod diagnostics;
 mod error;
 mod key_records;
 mod letters;
@@ -20,8 +21,14 @@ mod sqlite;
 mod tail;
 
 pub use changes::{ChangeKind, Changes};
-pub use contract::{BudgetStore, CorrectionStore, DeadLetterStore, KeyStore, LineStore, SchemaStore};
+pub use contract::{
+    BudgetStore, CorrectionStore, DeadLetterStore, Diagnostics, KeyStore, LineStore, SchemaStore,
+};
 pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
+pub use diagnostics::{
+    Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, DeadLetterFacts, IndexFacts,
+    SchemaFacts, Scope, StoreFacts, StreamFacts, TableFacts, TenantLoad,
+};
 pub use error::StoreError;
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
@@ -32,14 +39,14 @@ pub use letters::{
     LettersKept, LettersSwept, NewDeadLetter, RetryEnd,
 };
 pub use migrations::{AppliedMigration, schema_version};
-pub use postgres::{PostgresConfig, PostgresStore};
+pub use postgres::{PostgresConfig, PostgresInspector, PostgresStore};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, BudgetRecord,
     CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
-pub use sqlite::{SqliteConfig, SqliteStore};
+pub use sqlite::{SqliteConfig, SqliteInspector, SqliteStore};
 pub use tail::Tail;
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around

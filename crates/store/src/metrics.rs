@@ -28,6 +28,7 @@ pub(crate) fn declare() {
         counter!(ERRORS, "kind" => kind).absolute(0);
     }
     drop((histogram!(APPEND_SECONDS), histogram!(GROUP_EVENTS)));
+    bowline_runtime::CircuitBreaker::declare(crate::postgres::BREAKER);
 }
 
 /// Records a group commit: how long it took, and how many events it wrote.

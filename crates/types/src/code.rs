@@ -104,6 +104,8 @@ codes! {
     KeysChanged = "KEYS_CHANGED", 8006, 503;
     /// A defect of ours.
     InternalError = "INTERNAL_ERROR", 8999, 500;
+    /// There is no chain to anchor to.
+    AnchorNotConfigured = "ANCHOR_NOT_CONFIGURED", 9001, 503;
 }
 
 impl fmt::Display for Code {

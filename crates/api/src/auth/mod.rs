@@ -133,6 +133,8 @@ impl Authenticator {
         for (name, value) in [("cache_hits_total", 0), ("cache_misses_total", 0)] {
             counter!(name, "cache" => "api_keys").absolute(value);
         }
+        gauge!("cache_entries", "cache" => "api_keys").set(0.0);
+        gauge!("cache_entries_max", "cache" => "api_keys").set(config.api_keys_cached_max.max(1) as f64);
         let hash = |secret: &Secret| keys::hash(secret.reveal());
         Self {
             mode: config.mode,

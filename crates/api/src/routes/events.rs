@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+pub(super) use bowline_line::event_json;
 use bowline_store::{EntityFilter, Page, Permission, ReadQuery, StoredEvent, StreamHead};
 use bowline_types::{Code, EventId, StoreId, StreamId, TenantId};
 use bowline_ves::Receipt;
@@ -102,19 +103,6 @@ fn write_events(body: &mut String, page: &Page, receipts: bool) {
         }
         body.push_str(&event_json(event, receipts));
     }
-}
-
-/// An event as clients read it: on one line, its payload as it was sent but for line breaks between tokens.
-pub(super) fn event_json(event: &StoredEvent, receipt: bool) -> String {
-    let mut text = event.envelope.sequenced_json(event.receipt.sequence_number, event.receipt.sequenced_at);
-    // Written as ingest writes it, so that a receipt has the same bytes wherever it is given.
-    if receipt
-        && let Ok(receipt) = serde_json::to_string(&event.receipt)
-        && text.pop() == Some('}')
-    {
-        text.push_str(&format!(",\"receipt\":{receipt}}}"));
-    }
-    text
 }
 
 async fn find(

@@ -21,7 +21,7 @@ use crate::metrics::UPTIME;
 use crate::state::Api;
 
 /// The name that operators' checks expect of a sequencer.
-const SERVICE: &str = "stateset-sequencer";
+pub(super) const SERVICE: &str = "stateset-sequencer";
 
 /// How long the database may take to answer before it counts as away.
 const PING_TIME_MAX: Duration = Duration::from_secs(2);

@@ -8,7 +8,9 @@ mod chain;
 mod commitments;
 mod corrections;
 mod dead_letters;
+mod detailed;
 mod events;
+mod explain;
 mod export;
 mod extract;
 mod follow;
@@ -39,6 +41,7 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::receipt))
+        .routes(routes!(explain::explain))
         .routes(routes!(events::entity))
         .routes(routes!(events::head))
         .routes(routes!(events::streams))
@@ -70,6 +73,7 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(schemas::versions))
         .routes(routes!(schemas::latest))
         .routes(routes!(health::health))
+        .routes(routes!(detailed::detailed))
         .routes(routes!(health::ready))
         .routes(routes!(health::status))
         .routes(routes!(health::metrics))

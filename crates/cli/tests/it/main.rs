@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod access;
+mod admin;
 mod api_key_life;
 mod author;
 mod automatic;
@@ -14,7 +15,9 @@ mod client;
 mod commands;
 mod corrections;
 mod crashes;
+mod doctor;
 mod exactly_once;
+mod explain;
 mod follow;
 mod hostile;
 mod isolation;
@@ -93,6 +96,15 @@ on_both! {
     corrections {
         a_damaged_commitment_is_found_and_corrected,
     }
+    doctor {
+        what_was_changed_past_the_line_is_found,
+    }
+    explain {
+        an_events_life_is_told_and_checked,
+    }
+    admin {
+        the_tool_works_on_the_database_itself,
+    }
 }
 
 tests! { Sqlite:
@@ -123,6 +135,11 @@ tests! { Sqlite:
     }
     runbook {
         a_node_answers_as_the_runbook_says,
+        its_details_are_real,
+    }
+    doctor {
+        checks_are_listed_and_a_node_that_is_away_is_said_to_be,
+        an_absent_database_is_named,
     }
     stopping {
         a_stopping_node_answers_what_it_has_begun,
@@ -165,5 +182,8 @@ tests! { Postgres:
     }
     schemas {
         another_node_hears_of_a_schema,
+    }
+    doctor {
+        who_holds_the_counters_is_named_and_ended_by_the_fix,
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::client::Api;
 use crate::site::{soon, until};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_bowline");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_bowline");
 
 /// The key with all rights of every test's node.
 pub(crate) const ADMIN_KEY: &str = "an-administrators-key";
@@ -231,7 +231,12 @@ pub(crate) async fn bowline(folder: &Path, arguments: &[&str]) -> Ended {
 
 /// Runs a command with something on its standard input.
 pub(crate) async fn bowline_with(folder: &Path, arguments: &[&str], stdin: &str) -> Ended {
-    let mut command = tokio::process::Command::new(BINARY);
+    run_program(Path::new(BINARY), folder, arguments, stdin).await
+}
+
+/// Runs the binary by another name.
+pub(crate) async fn run_program(program: &Path, folder: &Path, arguments: &[&str], stdin: &str) -> Ended {
+    let mut command = tokio::process::Command::new(program);
     command.args(arguments).current_dir(folder).env_clear().kill_on_drop(true);
     // `bowline demo` looks for git there.
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

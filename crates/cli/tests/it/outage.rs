@@ -4,17 +4,25 @@
 //! A request whose commit was under way may answer that its outcome is unknown; a replay settles it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::author::{Author, INGEST, assert_dense};
+use crate::client::Api;
 use crate::load::{self, Load};
+use crate::runbook::metric;
 use crate::server::Server;
 use crate::site::{Site, until};
 
+/// Where the store's circuit breaker is: 0 closed, 1 half open, 2 open.
+async fn breaker(api: &Api) -> Option<f64> {
+    metric(&api.get("/metrics").await.text, "bowline_circuit_breaker_state")
+}
+
 pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
     let server = Server::start_in(&site).await;
-    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "500");
+    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "8000");
     let node = spec.start().await;
     let api = node.api();
     let author = Author::known_to(&api).await;
@@ -36,9 +44,25 @@ pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
     assert_eq!((ready.status, &ready.body()["database"]), (503, &json!("disconnected")));
     assert_eq!(ready.body()["failing"], json!(["database"]));
     assert_eq!(api.get("/health").await.status, 200);
+    // Half open only for as long as a probe takes.
+    until(async || breaker(&api).await == Some(2.0)).await;
+    let details = api.get("/health/detailed").await.json();
+    assert_eq!((&details["status"], &details["streams"]), (&json!("degraded"), &json!(null)));
+    assert_eq!(details["store"]["reachable"], false);
+    // Nobody waits for a connection that can't come: all of this takes no longer than one such wait.
+    let began = Instant::now();
+    for _ in 0..20 {
+        api.post(INGEST, author.body(&author.events(1))).await.refused(503, "SERVICE_UNAVAILABLE");
+        api.get(&author.path("head", "")).await.refused(503, "SERVICE_UNAVAILABLE");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 
     server.start().await;
+    let returned = Instant::now();
     until(async || api.get("/ready").await.status == 200).await;
+    // A probe comes once a second at the latest; the rest is for a machine that is busy.
+    assert!(returned.elapsed() < Duration::from_secs(6), "{:?}", returned.elapsed());
+    assert_eq!(breaker(&api).await, Some(0.0));
     let mut acknowledged = done.acknowledged;
     assert!(!done.unsettled.is_empty());
     for body in done.unsettled {

@@ -131,6 +131,23 @@ impl Site {
         execute(&of_database(server, name), sql).await;
     }
 
+    /// The URL of the site's database; none on SQLite.
+    pub(crate) fn database_url(&self) -> Option<String> {
+        self.database.as_ref().map(|Database { server, name }| of_database(server, name))
+    }
+
+    /// Runs statements that both engines understand, past the node that has its data in the folder of that name.
+    pub(crate) async fn execute_past(&self, node: &str, sql: &str) {
+        match self.database_url() {
+            Some(url) => execute(&url, sql).await,
+            None => {
+                let connection = rusqlite::Connection::open(self.path(node).join("bowline.db")).unwrap();
+                connection.busy_timeout(Duration::from_secs(STATE_SECS_MAX)).unwrap();
+                connection.execute_batch(sql).unwrap();
+            }
+        }
+    }
+
     /// A place in the site's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod appender;
+mod checks;
 mod commitments;
 mod committer;
 mod events;
@@ -17,5 +18,6 @@ mod proofs;
 mod reader;
 mod support;
 mod tampered;
+mod tampered_diagnostics;
 mod tampered_keys;
 mod verifier;

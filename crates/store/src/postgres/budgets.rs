@@ -18,7 +18,7 @@ const REMOVED_MAX: i64 = 100;
 #[async_trait]
 impl BudgetStore for PostgresStore {
     async fn budget(&self, name: &str) -> Result<Option<BudgetRecord>, StoreError> {
-        self.counted(find(&self.pool, name).await)
+        self.counted(find(self.pool()?, name).await)
     }
 
     async fn swap_budget(
@@ -27,7 +27,7 @@ impl BudgetStore for PostgresStore {
         expected: Option<u64>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.counted(swap(&self.pool, &budget, expected, now).await)
+        self.counted(swap(self.pool()?, &budget, expected, now).await)
     }
 }
 

@@ -269,10 +269,10 @@ pub(super) async fn upper_levels(pool: &PgPool, batch_id: BatchId) -> Result<Opt
 #[async_trait]
 impl CorrectionStore for PostgresStore {
     async fn insert_correction(&self, new: NewCorrection) -> Result<InsertCommitment, StoreError> {
-        self.counted(insert_correction(&self.pool, &new).await)
+        self.counted(insert_correction(self.pool()?, &new).await)
     }
 
     async fn chain(&self, query: ChainQuery) -> Result<Vec<CommitmentRecord>, StoreError> {
-        self.counted(chain(&self.pool, query).await)
+        self.counted(chain(self.pool()?, query).await)
     }
 }

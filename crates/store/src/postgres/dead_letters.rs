@@ -362,7 +362,7 @@ impl DeadLetterStore for PostgresStore {
         limits: LetterLimits,
         now: Timestamp,
     ) -> Result<LettersKept, StoreError> {
-        self.counted(keep(&self.pool, letters, limits, now).await)
+        self.counted(keep(self.pool()?, letters, limits, now).await)
     }
 
     async fn letters(
@@ -371,34 +371,34 @@ impl DeadLetterStore for PostgresStore {
         order: LetterOrder,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        self.counted(list(&self.pool, &filter, order, limit).await.map_err(|e| refuse(&e)))
+        self.counted(list(self.pool()?, &filter, order, limit).await.map_err(|e| refuse(&e)))
     }
 
     async fn letter(&self, id: LetterId) -> Result<Option<DeadLetter>, StoreError> {
-        self.counted(one(&self.pool, id).await.map_err(|e| refuse(&e)))
+        self.counted(one(self.pool()?, id).await.map_err(|e| refuse(&e)))
     }
 
     async fn count_letters(&self, filter: LetterFilter) -> Result<u64, StoreError> {
-        self.counted(count(&self.pool, &filter).await.map_err(|e| refuse(&e)))
+        self.counted(count(self.pool()?, &filter).await.map_err(|e| refuse(&e)))
     }
 
     async fn tally_letters(&self) -> Result<Vec<(LetterStatus, LetterReason, u64)>, StoreError> {
-        self.counted(tally(&self.pool).await.map_err(|e| refuse(&e)))
+        self.counted(tally(self.pool()?).await.map_err(|e| refuse(&e)))
     }
 
     async fn begin_retries(&self, ids: Vec<LetterId>, now: Timestamp) -> Result<Vec<DeadLetter>, StoreError> {
-        self.counted(begin_retries(&self.pool, &ids, now).await.map_err(|e| refuse_commit(&e)))
+        self.counted(begin_retries(self.pool()?, &ids, now).await.map_err(|e| refuse_commit(&e)))
     }
 
     async fn end_retries(&self, ends: Vec<(LetterId, RetryEnd)>) -> Result<(), StoreError> {
-        self.counted(end_retries(&self.pool, &ends).await.map_err(|e| refuse_commit(&e)))
+        self.counted(end_retries(self.pool()?, &ends).await.map_err(|e| refuse_commit(&e)))
     }
 
     async fn delete_letters(&self, ids: Vec<LetterId>) -> Result<u64, StoreError> {
-        self.counted(delete(&self.pool, &ids).await.map_err(|e| refuse_commit(&e)))
+        self.counted(delete(self.pool()?, &ids).await.map_err(|e| refuse_commit(&e)))
     }
 
     async fn sweep_letters(&self, ages: LetterAges) -> Result<LettersSwept, StoreError> {
-        self.counted(sweep(&self.pool, ages).await.map_err(|e| refuse_commit(&e)))
+        self.counted(sweep(self.pool()?, ages).await.map_err(|e| refuse_commit(&e)))
     }
 }

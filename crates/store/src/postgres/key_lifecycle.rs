@@ -26,7 +26,7 @@ const ROTATION_TRIES_MAX: usize = 5;
 #[async_trait]
 impl KeyStore for PostgresStore {
     async fn agent_keys(&self, filter: AgentKeyFilter) -> Result<Vec<AgentKeyRecord>, StoreError> {
-        let found = list_agent_keys(&self.pool, filter).await;
+        let found = list_agent_keys(self.pool()?, filter).await;
         self.counted(found.map_err(|e| refuse(&e)))
     }
 
@@ -54,7 +54,7 @@ impl KeyStore for PostgresStore {
     }
 
     async fn api_keys(&self, filter: ApiKeyFilter) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let found = list_api_keys(&self.pool, filter).await;
+        let found = list_api_keys(self.pool()?, filter).await;
         self.counted(found.map_err(|e| refuse(&e)))
     }
 
@@ -74,7 +74,7 @@ impl PostgresStore {
         change: KeyChange,
         now: Timestamp,
     ) -> Result<ChangedKey, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
+        let mut transaction = self.pool()?.begin().await.map_err(|e| refuse(&e))?;
         let locked =
             lock_agent_keys(&mut transaction, name.tenant_id, name.agent_id, Some(name.key_id)).await;
         let Some(key) = locked.map_err(|e| refuse(&e))?.pop() else { return Ok(ChangedKey::Unknown) };
@@ -89,7 +89,7 @@ impl PostgresStore {
     }
 
     async fn rotate(&self, rotation: &KeyRotation) -> Result<RotatedKey, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
+        let mut transaction = self.pool()?.begin().await.map_err(|e| refuse(&e))?;
         let locked = lock_agent_keys(&mut transaction, rotation.tenant_id, rotation.agent_id, None).await;
         let (insert, outcome) = rotated(&locked.map_err(|e| refuse(&e))?, rotation);
         let RotatedKey::Rotated { key, retired } = &outcome else { return Ok(outcome) };
@@ -110,13 +110,13 @@ impl PostgresStore {
 
     /// Keeps an API key. Only where it replaces a record can a cached copy be wrong.
     pub(super) async fn keep_api_key(&self, key: &ApiKeyRecord) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
+        let mut transaction = self.pool()?.begin().await.map_err(|e| refuse(&e))?;
         let replaced = put_api_key(&mut transaction, key).await.map_err(|e| refuse(&e))?;
         self.finish_api_key(transaction, replaced).await
     }
 
     async fn revoke(&self, key_hash: Hash, now: Timestamp) -> Result<Option<ApiKeyRecord>, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
+        let mut transaction = self.pool()?.begin().await.map_err(|e| refuse(&e))?;
         let row = sqlx::query(
             "UPDATE api_keys SET active = false, revoked_at = coalesce(revoked_at, $2) WHERE key_hash = $1 RETURNING *",
         )

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgNotification};
 
 use super::changes;
+use super::guard::Guard;
 use crate::{Changes, Tail};
 
 /// The channel that names a stream which has grown.
@@ -22,8 +23,8 @@ const RETRY_MS: u64 = 500;
 /// Between two looks at the epochs, in case a notification was lost.
 const EPOCHS_POLL: Duration = Duration::from_secs(1);
 
-pub(super) async fn listen(pool: PgPool, tail: Tail, changes: Changes) {
-    tokio::join!(hear_all(&pool, &tail, &changes), poll_epochs(&pool, &changes));
+pub(super) async fn listen(pool: PgPool, tail: Tail, changes: Changes, guard: Guard) {
+    tokio::join!(hear_all(&pool, &tail, &changes, &guard), poll_epochs(&pool, &changes));
 }
 
 async fn poll_epochs(pool: &PgPool, known: &Changes) {
@@ -35,11 +36,13 @@ async fn poll_epochs(pool: &PgPool, known: &Changes) {
     }
 }
 
-async fn hear_all(pool: &PgPool, tail: &Tail, changes: &Changes) {
+async fn hear_all(pool: &PgPool, tail: &Tail, changes: &Changes, guard: &Guard) {
     while !pool.is_closed() {
         match PgListener::connect_with(pool).await {
             Ok(listener) => {
                 let ended = follow(listener, tail, changes).await;
+                // The first to notice a database that is gone, before any caller does.
+                guard.suspect();
                 tracing::warn!(component = "store", error = %ended, "Notifications broke off, polling until they are back");
             }
             Err(error) => tracing::debug!(component = "store", %error, "No notifications yet"),
@@ -50,6 +53,8 @@ async fn hear_all(pool: &PgPool, tail: &Tail, changes: &Changes) {
 }
 
 async fn follow(mut listener: PgListener, tail: &Tail, changes: &Changes) -> sqlx::Error {
+    // A connection that broke is reported at once, not when there is another one.
+    listener.eager_reconnect(false);
     if let Err(error) = listener.listen_all([CHANNEL, changes::CHANNEL]).await {
         return error;
     }
@@ -57,7 +62,8 @@ async fn follow(mut listener: PgListener, tail: &Tail, changes: &Changes) -> sql
     loop {
         match listener.try_recv().await {
             Ok(Some(notification)) => hear(&notification, tail, changes),
-            Ok(None) => tail.wake_all(),
+            // Listening anew wakes everyone once it is heard again what happens.
+            Ok(None) => return sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()),
             Err(error) => return error,
         }
     }

@@ -8,7 +8,9 @@ mod budgets;
 mod changes;
 mod commitments;
 mod dead_letters;
+mod diagnostics;
 mod error;
+mod guard;
 mod key_lifecycle;
 mod keys;
 mod listen;
@@ -27,7 +29,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
+pub use self::diagnostics::PostgresInspector;
 use self::error::refuse;
+pub(crate) use self::guard::BREAKER;
+use self::guard::Guard;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
@@ -104,7 +109,9 @@ pub struct PostgresStore {
     contention: append::Contention,
     tail: Tail,
     changes: Changes,
+    guard: Guard,
     listener: tokio::task::JoinHandle<()>,
+    watch: tokio::task::JoinHandle<()>,
 }
 
 impl PostgresStore {
@@ -130,30 +137,33 @@ impl PostgresStore {
                     Ok(true)
                 })
             })
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(|e| refuse(&e))?;
         metrics::gauge!(DB_POOL_MAX).set(f64::from(config.connections_max.max(2)));
         let tail = Tail::default();
         let changes = Changes::default();
         changes::load(&pool, &changes).await.map_err(|e| refuse(&e))?;
-        let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone(), changes.clone()));
-        Ok((
-            Self {
-                pool,
-                rows_written: AtomicU64::new(0),
-                contention: append::Contention::default(),
-                tail,
-                changes,
-                listener,
-            },
-            applied,
-        ))
+        let guard = Guard::new();
+        let listener =
+            tokio::spawn(listen::listen(pool.clone(), tail.clone(), changes.clone(), guard.clone()));
+        let watch = tokio::spawn(guard.clone().watch(options));
+        let (rows_written, contention) = (AtomicU64::new(0), append::Contention::default());
+        Ok((Self { pool, rows_written, contention, tail, changes, guard, listener, watch }, applied))
+    }
+
+    /// The connections, unless the database is known to be away.
+    fn pool(&self) -> Result<&PgPool, StoreError> {
+        self.guard.check().map_err(count_error)?;
+        Ok(&self.pool)
     }
 
     fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         metrics::gauge!(DB_POOL_CONNECTIONS).set(f64::from(self.pool.size()));
         metrics::gauge!(DB_POOL_IDLE).set(self.pool.num_idle() as f64);
+        if let Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) = &result {
+            self.guard.suspect();
+        }
         result.map_err(count_error)
     }
 }
@@ -188,6 +198,7 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         // The listener holds the pool, and with it every connection.
         self.listener.abort();
+        self.watch.abort();
     }
 }
 
@@ -259,7 +270,7 @@ impl LineStore for PostgresStore {
         let began = Instant::now();
         let append =
             append::Append { batch: Arc::new(batch.events), keys_epoch: batch.keys_epoch, signer, now };
-        let appended = append.run(&self.pool, &self.contention).await;
+        let appended = append.run(self.pool()?, &self.contention).await;
         if let Err(StoreError::KeysChanged { epoch }) = &appended {
             self.changes.observe(ChangeKind::AgentKeys, *epoch);
         }
@@ -273,15 +284,15 @@ impl LineStore for PostgresStore {
     }
 
     async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
-        self.counted(read::page(&self.pool, &query).await)
+        self.counted(read::page(self.pool()?, &query).await)
     }
 
     async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
-        self.counted(read::event(&self.pool, stream, event_id).await)
+        self.counted(read::event(self.pool()?, stream, event_id).await)
     }
 
     async fn head(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
-        self.counted(read::head(&self.pool, stream).await)
+        self.counted(read::head(self.pool()?, stream).await)
     }
 
     async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
@@ -289,7 +300,7 @@ impl LineStore for PostgresStore {
     }
 
     async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
-        self.counted(read::leaves(&self.pool, stream, start, end).await)
+        self.counted(read::leaves(self.pool()?, stream, start, end).await)
     }
 
     async fn insert_commitment(
@@ -298,15 +309,15 @@ impl LineStore for PostgresStore {
         upper_levels: Vec<u8>,
         origin: CommitmentOrigin,
     ) -> Result<InsertCommitment, StoreError> {
-        self.counted(commitments::insert(&self.pool, &commitment, &upper_levels, origin).await)
+        self.counted(commitments::insert(self.pool()?, &commitment, &upper_levels, origin).await)
     }
 
     async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::by_id(&self.pool, batch_id).await)
+        self.counted(commitments::by_id(self.pool()?, batch_id).await)
     }
 
     async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::last(&self.pool, stream).await)
+        self.counted(commitments::last(self.pool()?, stream).await)
     }
 
     async fn commitment_covering(
@@ -314,19 +325,19 @@ impl LineStore for PostgresStore {
         stream: StreamId,
         sequence_number: u64,
     ) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::covering(&self.pool, stream, sequence_number).await)
+        self.counted(commitments::covering(self.pool()?, stream, sequence_number).await)
     }
 
     async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
-        self.counted(commitments::list(&self.pool, filter).await)
+        self.counted(commitments::list(self.pool()?, filter).await)
     }
 
     async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.counted(commitments::upper_levels(&self.pool, batch_id).await)
+        self.counted(commitments::upper_levels(self.pool()?, batch_id).await)
     }
 
     async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
-        self.counted(keys::register_agent_key(&self.pool, &key).await)
+        self.counted(keys::register_agent_key(self.pool()?, &key).await)
     }
 
     async fn agent_key(
@@ -335,7 +346,7 @@ impl LineStore for PostgresStore {
         agent_id: AgentId,
         key_id: u32,
     ) -> Result<Option<AgentKeyRecord>, StoreError> {
-        self.counted(keys::agent_key(&self.pool, tenant_id, agent_id, key_id).await)
+        self.counted(keys::agent_key(self.pool()?, tenant_id, agent_id, key_id).await)
     }
 
     async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
@@ -343,7 +354,7 @@ impl LineStore for PostgresStore {
     }
 
     async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.counted(keys::api_key(&self.pool, key_hash).await)
+        self.counted(keys::api_key(self.pool()?, key_hash).await)
     }
 
     async fn register_sequencer_key(
@@ -352,7 +363,7 @@ impl LineStore for PostgresStore {
         public_key: [u8; 32],
         now: Timestamp,
     ) -> Result<SequencerKeyRecord, StoreError> {
-        self.counted(keys::register_sequencer_key(&self.pool, sequencer_id, public_key, now).await)
+        self.counted(keys::register_sequencer_key(self.pool()?, sequencer_id, public_key, now).await)
     }
 
     async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
@@ -360,15 +371,15 @@ impl LineStore for PostgresStore {
     }
 
     async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
-        self.counted(read::cursor(&self.pool, follower, stream).await)
+        self.counted(read::cursor(self.pool()?, follower, stream).await)
     }
 
     async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
-        self.counted(append::advance_cursor(&self.pool, &cursor).await)
+        self.counted(append::advance_cursor(self.pool()?, &cursor).await)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let pinged = sqlx::query("SELECT 1").execute(&self.pool).await;
+        let pinged = sqlx::query("SELECT 1").execute(self.pool()?).await;
         self.counted(pinged.map(drop).map_err(|e| refuse(&e)))
     }
 
@@ -382,6 +393,7 @@ impl LineStore for PostgresStore {
 
     async fn close(&self) {
         self.listener.abort();
+        self.watch.abort();
         self.pool.close().await;
     }
 }

@@ -26,17 +26,17 @@ impl SchemaStore for PostgresStore {
         schema: SchemaRecord,
         schemas_max: usize,
     ) -> Result<InsertSchema, StoreError> {
-        self.counted(insert(&self.pool, &self.changes, &schema, schemas_max).await)
+        self.counted(insert(self.pool()?, &self.changes, &schema, schemas_max).await)
     }
 
     async fn schema(&self, schema_id: SchemaId) -> Result<Option<SchemaRecord>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM event_schemas WHERE id = $1 AND status <> 'deleted'");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(schema_id.uuid()).fetch_optional(&self.pool).await;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(schema_id.uuid()).fetch_optional(self.pool()?).await;
         self.counted(one(row))
     }
 
     async fn schemas(&self, filter: SchemaFilter) -> Result<Vec<SchemaRecord>, StoreError> {
-        self.counted(list(&self.pool, &filter).await)
+        self.counted(list(self.pool()?, &filter).await)
     }
 
     async fn active_schema(
@@ -44,11 +44,11 @@ impl SchemaStore for PostgresStore {
         tenant_id: TenantId,
         event_type: &str,
     ) -> Result<Option<SchemaRecord>, StoreError> {
-        self.counted(newest(&self.pool, tenant_id, event_type, "'active'").await)
+        self.counted(newest(self.pool()?, tenant_id, event_type, "'active'").await)
     }
 
     async fn schema_head(&self, tenant_id: TenantId, event_type: &str) -> Result<SchemaHead, StoreError> {
-        self.counted(head(&self.pool, tenant_id, event_type).await)
+        self.counted(head(self.pool()?, tenant_id, event_type).await)
     }
 
     async fn set_schema_status(
@@ -80,7 +80,7 @@ impl PostgresStore {
         word: &'static str,
     ) -> Result<bool, StoreError> {
         let change = async {
-            let mut transaction = self.pool.begin().await.map_err(|e| refuse(&e))?;
+            let mut transaction = self.pool()?.begin().await.map_err(|e| refuse(&e))?;
             let changed = sqlx::query(sql)
                 .bind(schema_id.uuid())
                 .bind(now.to_chrono())

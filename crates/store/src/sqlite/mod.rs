@@ -9,6 +9,7 @@ mod budgets;
 mod changes;
 mod commitments;
 mod dead_letters;
+mod diagnostics;
 mod key_lifecycle;
 mod keys;
 mod pool;
@@ -26,6 +27,7 @@ use bowline_ves::{Commitment, Hash, SequencerSigner};
 use rusqlite::Connection;
 use uuid::Uuid;
 
+pub use self::diagnostics::SqliteInspector;
 use self::pool::{Readers, Writer};
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};

@@ -12,6 +12,7 @@ mod budgets;
 mod commitments;
 mod corrections;
 mod dead_letters;
+mod diagnostics;
 mod embedded;
 mod events;
 mod key_lifecycle;
@@ -64,6 +65,10 @@ conformance! {
         a_budget_is_replaced_by_who_knows_its_version,
         of_competitors_for_a_version_one_succeeds,
         a_new_budget_removes_those_that_expired,
+    }
+    diagnostics {
+        facts_are_those_of_the_rows,
+        what_was_changed_past_the_line_is_seen,
     }
     commitments {
         commitments_chain_and_a_late_one_is_superseded,
