@@ -113,7 +113,9 @@ impl From<StoreError> for ApiError {
             StoreError::OutcomeUnknown(_) => {
                 "the database broke off during the commit; send the same events again to learn the outcome"
             }
-            StoreError::Full(_) => "the database has no room left; nothing was done",
+            StoreError::Full(_) => {
+                "the database has no room left and takes no events until there is; nothing was done, reading goes on"
+            }
             StoreError::NewerSchema { .. } | StoreError::NeedsMigration { .. } | StoreError::Internal(_) => {
                 "the database failed; the server's log says why"
             }

@@ -21,6 +21,7 @@ const LOCK_FILE: &str = "bowline.lock";
 const DATABASE_FILE: &str = "bowline.db";
 const SEQUENCER_FILE: &str = "sequencer.key";
 const ADMIN_FILE: &str = "admin.key";
+const BALLAST_FILE: &str = "bowline.ballast";
 
 /// The data folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,16 @@ impl DataFolder {
     /// The embedded database.
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FILE)
+    }
+
+    /// The file that only takes room.
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.path.join(BALLAST_FILE)
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The sequencer's id and key: as configured, else from the folder, else made and kept there.

@@ -5,12 +5,14 @@
 
 mod config;
 mod data;
+mod disk;
+mod metrics;
 mod node;
 mod store;
 
 pub use config::{
-    Config, ConfigError, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig, StoreConfig,
-    UNSERVED,
+    Config, ConfigError, DiskConfig, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig,
+    StoreConfig, UNSERVED,
 };
 pub use data::{DataError, DataFolder};
 pub use node::{Error, Node};

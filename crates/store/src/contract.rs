@@ -15,7 +15,7 @@ use crate::records::{
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
     StreamHead,
 };
-use crate::{Changes, StoreError, Tail};
+use crate::{Changes, StoreError, Tail, WriteGate};
 
 /// Where the line lives.
 ///
@@ -143,6 +143,11 @@ pub trait LineStore: Debug + Send + Sync + 'static {
 
     /// What caches of this process must hear of.
     fn changes(&self) -> &Changes;
+
+    /// What keeps the line from growing when this node's disk has no room; none if the store is elsewhere.
+    fn gate(&self) -> Option<&WriteGate> {
+        None
+    }
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

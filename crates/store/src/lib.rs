@@ -8,6 +8,7 @@
 mod changes;
 mod contract;
 mod error;
+mod gate;
 mod metrics;
 mod migrations;
 mod postgres;
@@ -19,6 +20,7 @@ mod tail;
 pub use changes::{ChangeKind, Changes};
 pub use contract::LineStore;
 pub use error::StoreError;
+pub use gate::{Room, WriteGate};
 pub use migrations::{AppliedMigration, schema_version};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use records::{

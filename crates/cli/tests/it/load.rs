@@ -70,7 +70,8 @@ async fn write(api: Api, author: Author, requests: Arc<AtomicUsize>) -> Done {
             Ok(answer) => {
                 // A refusal that is an answer says whether anything was done.
                 let code = answer.header("x-error-code");
-                assert!(["SERVICE_UNAVAILABLE", "OUTCOME_UNKNOWN"].contains(&code), "{}", answer.text);
+                let known = ["SERVICE_UNAVAILABLE", "OUTCOME_UNKNOWN", "STORAGE_FULL"];
+                assert!(known.contains(&code), "{}", answer.text);
                 assert_eq!(answer.status == 503, code == "SERVICE_UNAVAILABLE", "{}", answer.text);
                 done.unsettled.push(body);
                 return done;

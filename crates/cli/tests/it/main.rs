@@ -13,7 +13,9 @@ mod client;
 mod commands;
 mod crashes;
 mod exactly_once;
+mod filesystem;
 mod follow;
+mod full;
 mod hostile;
 mod isolation;
 mod limits;
@@ -106,6 +108,11 @@ tests! { Sqlite:
     }
     outage {
         a_node_outlives_its_database,
+    }
+    full {
+        a_nearly_full_disk_stops_the_line_and_nothing_else,
+        a_full_disk_harms_nothing,
+        a_full_disk_of_the_database_is_told_and_outlived,
     }
 }
 

@@ -130,6 +130,16 @@ impl Node {
         &self.address
     }
 
+    /// What it has said on stderr until now.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Starts a node on the same data with other settings.
+    pub(crate) fn spec(&self) -> Spec {
+        self.spec.clone()
+    }
+
     pub(crate) fn data(&self) -> &Path {
         &self.spec.data
     }

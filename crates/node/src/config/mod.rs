@@ -23,6 +23,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the line is kept.
     pub store: StoreConfig,
+    /// The data folder's disk.
+    pub disk: DiskConfig,
     /// Who signs receipts.
     pub sequencer: SequencerConfig,
     /// Ordering, limits, commitments.
@@ -40,6 +42,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("data"),
             store: StoreConfig::default(),
+            disk: DiskConfig::default(),
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
             api: bowline_api::Config::default(),
@@ -89,6 +92,25 @@ impl Default for StoreConfig {
             startup_tries_max: 10,
             startup_retry_secs: 3,
         }
+    }
+}
+
+/// What is kept free on the data folder's disk, for the embedded database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// MiB that are free at least; with less the node takes no events until there is more. 0: only when the disk
+    /// is full.
+    pub free_mib_min: u64,
+    /// MiB of a file that only takes room, and is given up when the disk is full, so that what must be finished
+    /// then can be: folding in the database's log, a revocation, a restart. 0: no such file.
+    pub ballast_mib: u64,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        // The database's log is folded in at 16 MiB; the free room is four times that.
+        Self { free_mib_min: 64, ballast_mib: 16 }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::migrations::{AppliedMigration, pending};
 use crate::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, WriteGate,
 };
 
 /// Where the file is and how it is opened.
@@ -56,6 +56,7 @@ pub struct SqliteStore {
     readers: Readers,
     tail: Tail,
     changes: Changes,
+    gate: WriteGate,
 }
 
 impl SqliteStore {
@@ -76,7 +77,9 @@ impl SqliteStore {
         });
         let (connection, applied) = opened.await.map_err(|e| StoreError::Internal(e.to_string()))??;
         let readers = Readers::new(config.path, config.readers);
-        Ok((Self { writer: Writer::start(connection)?, readers, tail: Tail::default(), changes }, applied))
+        let gate = WriteGate::default();
+        let writer = Writer::start(connection, gate.clone())?;
+        Ok((Self { writer, readers, tail: Tail::default(), changes, gate }, applied))
     }
 }
 
@@ -146,6 +149,7 @@ impl LineStore for SqliteStore {
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
+        self.gate.pass().map_err(metrics::count_error)?;
         let tail = self.tail.clone();
         let append = move |connection: &mut Connection| {
             let began = Instant::now();
@@ -186,6 +190,7 @@ impl LineStore for SqliteStore {
         upper_levels: Vec<u8>,
         origin: CommitmentOrigin,
     ) -> Result<InsertCommitment, StoreError> {
+        self.gate.pass().map_err(metrics::count_error)?;
         self.writer
             .run(move |connection| commitments::insert(connection, &commitment, &upper_levels, origin))
             .await
@@ -282,6 +287,10 @@ impl LineStore for SqliteStore {
 
     fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    fn gate(&self) -> Option<&WriteGate> {
+        Some(&self.gate)
     }
 
     async fn close(&self) {
