@@ -14,6 +14,7 @@ use cargo_metadata::{Artifact, Message, Metadata, TargetKind};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::packages::Tools;
 use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
 use tally::{Tally, TargetNames};
@@ -27,6 +28,10 @@ pub(crate) struct Options {
     /// Passed on to `cargo test`, for instance `-- -p bowline-line -- --nocapture`
     #[arg(last = true, value_name = "CARGO_TEST_ARGUMENTS")]
     pub(crate) cargo_args: Vec<String>,
+
+    /// How long the tests that can go on for ever do so; `cargo xtask soak` sets it.
+    #[arg(skip)]
+    pub(crate) soak_secs: Option<u64>,
 }
 
 /// What a run of the tests came to.
@@ -73,9 +78,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let outcome = match build(workspace, options)? {
         None => Outcome::not_built(),
         Some(names) => {
+            let tools = Tools::find_or_install()?;
             let postgres = PrivatePostgres::start()?;
             eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
-            run_tests(workspace, options, &postgres, names)?
+            run_tests(workspace, options, (&postgres, &tools), names)?
         }
     };
     if !outcome.tally.targets().is_empty() {
@@ -129,7 +135,7 @@ fn name_of(artifact: &Artifact, metadata: &Metadata) -> String {
 fn run_tests(
     workspace: &Workspace,
     options: &Options,
-    postgres: &PrivatePostgres,
+    (postgres, tools): (&PrivatePostgres, &Tools),
     names: TargetNames,
 ) -> Result<Outcome> {
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
@@ -137,6 +143,10 @@ fn run_tests(
     command.env("BOWLINE_TEST_DATABASE_URL", postgres.url());
     command.env("BOWLINE_TEST_PG_BINDIR", postgres.bindir());
     command.env("BOWLINE_TEST_PG_USER", postgres.account_name());
+    command.envs(tools.variables());
+    if let Some(secs) = options.soak_secs {
+        command.env("BOWLINE_SOAK_SECS", secs.to_string());
+    }
     // The lines are counted by their first letters, which colours would hide.
     command.env("CARGO_TERM_COLOR", "never");
     command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);

@@ -3,7 +3,6 @@
 //! Mounting one takes root, as CI and containers have it; without, the test fails and says so.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::site::Site;
 
-/// Bytes that a filler leaves, at least: less is not to be had in one piece.
+/// The file system's unit of room.
 const PAGE_BYTES: u64 = 4_096;
 
 /// A mounted file system; unmounted when dropped.
@@ -42,23 +41,25 @@ impl SmallDisk {
         found.f_bavail * found.f_frsize
     }
 
-    /// Takes room until so much is left; nothing stays if that is 0.
+    /// Takes room until so much is left, also while others take some.
     pub(crate) fn leave(&self, bytes: u64) {
-        let mut filler = File::create(self.filler()).unwrap();
-        let taken = self.free().saturating_sub(bytes.max(PAGE_BYTES));
-        fallocate(&filler, FallocateFlags::empty(), 0, taken.max(1)).unwrap();
-        if bytes == 0 {
-            let mut rest = File::create(self.path.join("rest")).unwrap();
-            while rest.write_all(&[0; PAGE_BYTES as usize]).is_ok() {}
+        let filler = File::create(self.filler()).unwrap();
+        let mut taken = 0;
+        loop {
+            let wanted = self.free().saturating_sub(bytes);
+            if wanted < PAGE_BYTES {
+                break;
+            }
+            // Who comes second finds less than there was.
+            if fallocate(&filler, FallocateFlags::empty(), taken, wanted).is_ok() {
+                taken += wanted;
+            }
         }
-        filler.flush().unwrap();
     }
 
     /// Gives back what `leave` took.
     pub(crate) fn clear(&self) {
-        for file in [self.filler(), self.path.join("rest")] {
-            drop(fs::remove_file(file));
-        }
+        fs::remove_file(self.filler()).unwrap();
     }
 
     fn filler(&self) -> PathBuf {

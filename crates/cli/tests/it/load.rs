@@ -13,7 +13,7 @@ use crate::client::Api;
 use crate::site::{soon, until};
 
 /// Events of one request.
-const BATCH: u64 = 5;
+pub(crate) const BATCH: u64 = 5;
 
 /// Running writers.
 pub(crate) struct Load {

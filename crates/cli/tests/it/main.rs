@@ -10,9 +10,11 @@ mod access;
 mod author;
 mod automatic;
 mod client;
+mod clock;
 mod commands;
 mod crashes;
 mod exactly_once;
+mod faults;
 mod filesystem;
 mod follow;
 mod full;
@@ -28,6 +30,7 @@ mod runbook;
 mod server;
 mod site;
 mod stopping;
+mod strace;
 mod two_nodes;
 mod wire;
 
@@ -85,6 +88,7 @@ tests! { Sqlite:
         the_bootstrap_key_works_in_every_spelling,
         api_keys_stay_within_their_scope,
         tokens_are_taken_for_what_they_say,
+        without_authentication_everyone_on_this_machine_may_do_everything,
     }
     runbook {
         a_node_answers_as_the_runbook_says,
@@ -99,6 +103,9 @@ tests! { Sqlite:
     hostile {
         clients_that_stand_still_are_let_go,
         a_reader_that_takes_nothing_is_cut_off_and_counted,
+        requests_that_are_no_requests_cost_nobody_anything,
+        clients_that_break_off_leave_nothing_behind,
+        bodies_that_do_not_come_take_no_memory,
     }
     commands {
         a_person_appends_reads_proves_and_verifies,
@@ -108,6 +115,15 @@ tests! { Sqlite:
     }
     outage {
         a_node_outlives_its_database,
+        clients_that_insist_get_through_every_outage,
+    }
+    clock {
+        a_clock_that_steps_back_turns_nothing_around,
+    }
+    faults {
+        a_disk_that_fails_while_a_node_serves_loses_nothing,
+        a_disk_that_fails_while_a_node_starts_loses_nothing,
+        a_commit_of_unknown_outcome_is_settled_by_sending_it_again,
     }
     full {
         a_nearly_full_disk_stops_the_line_and_nothing_else,

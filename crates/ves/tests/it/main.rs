@@ -11,6 +11,8 @@ mod check;
 mod envelope;
 mod export;
 mod keys;
+mod laws;
 mod merkle;
 mod samples;
+mod seeds;
 mod vectors;
