@@ -51,8 +51,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let mut lines = Vec::new();
     let mut all_passed = true;
     for filter in TESTS {
-        let options =
-            test::Options { filter: Some(filter.to_owned()), cargo_args: Vec::new(), soak_secs: Some(secs) };
+        let options = test::Options {
+            filter: Some(filter.to_owned()),
+            cargo_args: ["--", "--nocapture"].map(str::to_owned).into(),
+            soak_secs: Some(secs),
+        };
         let outcome = test::run(workspace, &options)?;
         all_passed &= outcome.is_success();
         lines.push(format!("{filter}: {}", outcome.last_line()));

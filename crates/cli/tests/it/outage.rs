@@ -19,7 +19,7 @@ use crate::site::{Site, until};
 const INSIST: Duration = Duration::from_millis(20);
 /// Clients that insist.
 const INSISTING: usize = 4;
-const OUTAGES: usize = 3;
+const OUTAGES: usize = 2;
 
 pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
     let server = Server::start_in(&site).await;
@@ -108,7 +108,7 @@ async fn insist(api: Api, author: Author, seen: Arc<Insisted>) -> Vec<String> {
 
 pub(crate) async fn clients_that_insist_get_through_every_outage(site: Arc<Site>) {
     let server = Server::start_in(&site).await;
-    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "500");
+    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "200");
     let node = spec.start().await;
     let api = node.api();
     let author = Author::known_to(&api).await;
