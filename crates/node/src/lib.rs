@@ -3,11 +3,13 @@
 //! [`Node::build`] reads like a table of contents; [`Node::run`] starts what was built and takes it down in
 //! the reverse order. Nothing here decides anything about events.
 
+mod audit;
 mod config;
 mod data;
 mod node;
 mod store;
 
+pub use audit::{AuditReport, AuditScope, FINDINGS_MAX, Finding, FindingKind, Findings, audit};
 pub use config::{
     Config, ConfigError, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig, StoreConfig,
     UNSERVED,
