@@ -100,6 +100,8 @@ pub struct StreamTrace {
     pub last_event: u64,
     /// The highest sequence number that a leaf has, where leaves are kept apart; else `last_event`.
     pub last_leaf: u64,
+    /// How many events the table itself has, where an index could hide some and the engine does not tell.
+    pub rows: Option<u64>,
 }
 
 /// A row that can't be read as what it should be.

@@ -143,7 +143,7 @@ impl<'s> Audit<'s> {
     ) -> Result<(), StoreError> {
         self.report.streams += 1;
         self.counter(trace);
-        let stream = trace.stream;
+        let (stream, events_before) = (trace.stream, self.report.events);
         let mut pass = Pass {
             next: 1,
             last_time: None,
@@ -164,7 +164,17 @@ impl<'s> Audit<'s> {
         }
         self.cover(&mut pass, u64::MAX).await?;
         self.report.commitments += pass.coverage.commitments();
+        self.rows(trace, self.report.events - events_before);
         Ok(())
+    }
+
+    /// What the index gave against what the table has.
+    fn rows(&mut self, trace: &StreamTrace, read: u64) {
+        if let Some(rows) = trace.rows.filter(|rows| *rows != read) {
+            let expected = format!("{rows} events by the primary key's index, as the table has");
+            let finding = Finding::of(trace.stream, FindingKind::Engine, expected, format!("{read} events"));
+            self.report.findings.add(Finding { subject: "index_count".to_owned(), ..finding });
+        }
     }
 
     fn counter(&mut self, trace: &StreamTrace) {
@@ -211,7 +221,7 @@ impl<'s> Audit<'s> {
         }
         self.cover(pass, number).await?;
         pass.coverage.leaf(number, event.leaf, &mut self.report.findings);
-        pass.last_time = pass.last_time.max(event.sequenced_at);
+        pass.last_time = event.sequenced_at.or(pass.last_time);
         pass.next = pass.next.max(number.saturating_add(1));
         Ok(())
     }

@@ -250,6 +250,7 @@ fn streams(connection: &Connection) -> Result<Vec<StreamTrace>, Failure> {
             counter: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
             last_event: sequence_of(row.get(3)?),
             last_leaf: sequence_of(row.get(4)?),
+            rows: None,
         })
     })?;
     Ok(traces.collect::<Result<_, _>>()?)
