@@ -6,6 +6,7 @@
 mod export;
 mod proof;
 mod receipt;
+pub(crate) mod store;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,6 +31,8 @@ pub(crate) enum What {
     Proof(proof::Options),
     /// Check that a sequencer signed an event's number and time
     Receipt(receipt::Options),
+    /// Check a whole store: numbers, hashes, signatures, receipts, commitments, cursors
+    Store(store::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -38,6 +41,7 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Export(options) => export::run(context, options),
         What::Proof(options) => proof::run(context, options),
         What::Receipt(options) => receipt::run(context, options),
+        What::Store(options) => store::run(context, options),
     }
 }
 

@@ -88,7 +88,12 @@ impl DataFolder {
 
     /// The embedded database.
     pub fn database(&self) -> PathBuf {
-        self.path.join(DATABASE_FILE)
+        Self::database_in(&self.path)
+    }
+
+    /// The embedded database of a folder that may be another process's: to be read and not written.
+    pub fn database_in(path: &Path) -> PathBuf {
+        path.join(DATABASE_FILE)
     }
 
     /// The file that only takes room.

@@ -3,6 +3,7 @@
 //! [`Node::build`] reads like a table of contents; [`Node::run`] starts what was built and takes it down in
 //! the reverse order. Nothing here decides anything about events.
 
+mod audit;
 mod config;
 mod data;
 mod disk;
@@ -10,6 +11,7 @@ mod metrics;
 mod node;
 mod store;
 
+pub use audit::{AuditReport, AuditScope, FINDINGS_MAX, Finding, FindingKind, Findings, audit};
 pub use config::{
     Config, ConfigError, DiskConfig, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig,
     StoreConfig, UNSERVED,

@@ -14,6 +14,7 @@ mod migrations;
 mod postgres;
 mod records;
 mod sequencing;
+mod snapshot;
 mod sqlite;
 mod tail;
 
@@ -22,13 +23,16 @@ pub use contract::LineStore;
 pub use error::StoreError;
 pub use gate::{Room, WriteGate};
 pub use migrations::{AppliedMigration, schema_version};
-pub use postgres::{PostgresConfig, PostgresStore};
+pub use postgres::{PostgresConfig, PostgresSnapshot, PostgresStore};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
     CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
     ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent, StreamHead,
 };
-pub use sqlite::{SqliteConfig, SqliteStore};
+pub use snapshot::{
+    CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
+};
+pub use sqlite::{SqliteConfig, SqliteSnapshot, SqliteStore};
 pub use tail::Tail;
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around

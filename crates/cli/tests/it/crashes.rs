@@ -66,4 +66,7 @@ pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
     let pinned = TrustedKeys { sequencer_keys: keys.into_values().collect(), ..TrustedKeys::default() };
     let report = verify_export(export.as_bytes(), &pinned, |_| {}).unwrap();
     assert_eq!((report.event_count, report.commitment_count), (stored.len() as u64, 1));
+    // The last kill, and nobody but the auditor comes after it.
+    node.kill();
+    site.assert_clean("data", stored.len()).await;
 }

@@ -102,9 +102,10 @@ async fn send(api: &Api, author: &Author, done: &mut Done) {
     }
 }
 
-/// What was acknowledged is there, what was not settles, and the store is sound: the node on it and who reads it
-/// without one find no fault.
-async fn assert_sound(mut node: Node, author: &Author, done: Done) {
+/// What was acknowledged is there, what was not settles, and the store is sound: neither the node on it nor an
+/// auditor who reads it without one finds a fault.
+async fn assert_sound(site: &Site, name: &str, author: &Author, done: Done) {
+    let mut node = site.node(name).start().await;
     let api = node.api();
     let mut acknowledged = done.acknowledged;
     for body in done.unsettled {
@@ -122,6 +123,7 @@ async fn assert_sound(mut node: Node, author: &Author, done: Done) {
     assert_eq!(report.event_count, stored.len() as u64);
     node.terminate();
     assert_eq!(node.ended().await.code(), Some(0));
+    site.assert_clean(name, stored.len()).await;
 }
 
 pub(crate) async fn a_disk_that_fails_while_a_node_serves_loses_nothing(site: Arc<Site>) {
@@ -161,7 +163,7 @@ async fn serve(site: &Site, name: &str, fault: Option<Fault>) -> Seen {
         assert_eq!(node.ended().await.code(), Some(0), "{fault:?}");
     }
     drop(attached);
-    assert_sound(node.again().await, &author, done).await;
+    assert_sound(site, name, &author, done).await;
     Seen::of(&seen)
 }
 
@@ -207,8 +209,7 @@ async fn begin(site: &Site, name: &str, used: bool, fault: Option<Fault>) -> See
     send(&api, &author, &mut done).await;
     assert!(done.unsettled.is_empty());
     drop(node);
-    let node = site.node(name).start().await;
-    assert_sound(node, &author, done).await;
+    assert_sound(site, name, &author, done).await;
     Seen::of(&seen)
 }
 

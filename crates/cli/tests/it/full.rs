@@ -109,11 +109,12 @@ pub(crate) async fn a_full_disk_harms_nothing(site: Arc<Site>) {
     node.terminate();
     assert_eq!(node.ended().await.code(), Some(0));
     assert!(!disk.path().join("data/bowline.db-wal").exists());
+    site.assert_clean("small-disk/data", stored.len()).await;
     // A node that starts on a full disk shows what is there.
     let mut node = spec(&disk, 8).start().await;
     assert_read_only(&node.api(), &author, stored.len()).await;
     node.kill();
-    let node = node.spec().start().await;
+    let mut node = node.again().await;
     let api = node.api();
     assert_read_only(&api, &author, stored.len()).await;
 
@@ -129,6 +130,8 @@ pub(crate) async fn a_full_disk_harms_nothing(site: Arc<Site>) {
     assert_dense(&stored);
     load::assert_kept(&acknowledged, &stored);
     assert_eq!(stored.len(), acknowledged.len() + 3);
+    node.kill();
+    site.assert_clean("small-disk/data", stored.len()).await;
 }
 
 pub(crate) async fn a_full_disk_of_the_database_is_told_and_outlived(site: Arc<Site>) {

@@ -154,11 +154,6 @@ impl Node {
         self.said.lock().unwrap().clone()
     }
 
-    /// Starts a node on the same data with other settings.
-    pub(crate) fn spec(&self) -> Spec {
-        self.spec.clone()
-    }
-
     pub(crate) fn data(&self) -> &Path {
         &self.spec.data
     }

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::node::Spec;
+use crate::node::{Spec, bowline};
 
 /// Seconds that a whole test may take.
 const TEST_SECS_MAX: u64 = 120;
@@ -132,6 +132,20 @@ impl Site {
                 // Few connections, since many tests share one server.
                 .env("MAX_DB_CONNECTIONS", "6"),
         }
+    }
+
+    /// `bowline verify store` on what a node that has ended left behind: no fault, and so many events.
+    pub(crate) async fn assert_clean(&self, name: &str, events: usize) {
+        let place = match &self.database {
+            None => vec![name.to_owned()],
+            Some(Database { server, name }) => vec!["--database-url".to_owned(), of_database(server, name)],
+        };
+        let words = ["verify", "store", "--output", "json"].map(str::to_owned).into_iter().chain(place);
+        let words: Vec<String> = words.collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let report = bowline(self.folder.path(), &words).await.json(0);
+        assert_eq!((&report["clean"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
+        assert_eq!(report["events"], events, "{report}");
     }
 
     /// A place in the site's folder.

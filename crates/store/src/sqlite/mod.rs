@@ -11,6 +11,7 @@ mod keys;
 mod pool;
 mod read;
 mod rows;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use self::pool::{Readers, Writer};
+pub use self::snapshot::SqliteSnapshot;
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};
 use crate::{

@@ -1,0 +1,40 @@
+//! What the node's crate does with whole stores, on both engines: auditing them, backing them up, bringing them
+//! back.
+//!
+//! A test is an async function of a [`place::Engine`]; `on_both!` makes `sqlite::name` and `postgres::name` of it.
+
+// Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod audit;
+mod place;
+
+macro_rules! tests {
+    ($engine:ident: $($file:ident { $($name:ident,)* })*) => {
+        $($(
+            #[test]
+            fn $name() {
+                crate::place::run(crate::$file::$name(crate::place::Engine::$engine));
+            }
+        )*)*
+    };
+}
+
+macro_rules! on_both {
+    ($($tests:tt)*) => {
+        mod sqlite {
+            tests! { Sqlite: $($tests)* }
+        }
+
+        mod postgres {
+            tests! { Postgres: $($tests)* }
+        }
+    };
+}
+
+on_both! {
+    audit {
+        every_fault_is_found_and_nothing_else,
+        an_audit_keeps_to_its_stream_and_to_its_haste,
+    }
+}
