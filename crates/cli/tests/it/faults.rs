@@ -261,3 +261,25 @@ pub(crate) async fn a_commit_of_unknown_outcome_is_settled_by_sending_it_again(s
     assert_dense(&stored);
     assert_eq!(stored.len(), 6);
 }
+
+pub(crate) async fn a_disk_that_goes_on_failing_is_told_until_it_is_well(site: Arc<Site>) {
+    let node = site.node("data").start().await;
+    let api = node.api();
+    let author = Author::known_to(&api).await;
+    author.grow(&api, 2).await;
+    let fault = Fault::of("fsync", "EIO", 1).lasting();
+    let attached = Attached::to(&node, Some(&fault), site.path("trace")).await;
+    let body = author.body(&author.events(3));
+    for _ in 0..3 {
+        api.post(INGEST, body.clone()).await.refused(500, "OUTCOME_UNKNOWN");
+        let ready = api.get("/ready").await;
+        assert_eq!((ready.status, &ready.body()["failing"]), (503, &serde_json::json!(["database"])));
+        assert_eq!(api.get("/health").await.status, 200);
+        assert_eq!(author.read(&api, 10).await.len(), 2);
+    }
+    // Nobody writes until the node is ready, and it finds out all the same.
+    drop(attached);
+    until(async || api.get("/ready").await.status == 200).await;
+    assert_eq!(Ingested::of(&api.post(INGEST, body).await).events_accepted, 3);
+    assert_dense(&author.read(&api, 10).await);
+}

@@ -124,6 +124,7 @@ tests! { Sqlite:
         a_disk_that_fails_while_a_node_serves_loses_nothing,
         a_disk_that_fails_while_a_node_starts_loses_nothing,
         a_commit_of_unknown_outcome_is_settled_by_sending_it_again,
+        a_disk_that_goes_on_failing_is_told_until_it_is_well,
     }
     full {
         a_nearly_full_disk_stops_the_line_and_nothing_else,

@@ -36,6 +36,8 @@ pub(crate) struct Fault {
     pub(crate) error: &'static str,
     /// Which of its thread's calls, from 1.
     pub(crate) nth: usize,
+    /// Whether all later ones fail as well.
+    pub(crate) lasting: bool,
 }
 
 impl fmt::Display for Fault {
@@ -46,7 +48,12 @@ impl fmt::Display for Fault {
 
 impl Fault {
     pub(crate) fn of(call: &str, error: &'static str, nth: usize) -> Self {
-        Self { call: call.to_owned(), error, nth }
+        Self { call: call.to_owned(), error, nth, lasting: false }
+    }
+
+    /// From that call on.
+    pub(crate) fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 }
 
@@ -67,8 +74,9 @@ fn arguments(data: &Path, fault: Option<&Fault>, seen: &Path) -> Vec<String> {
     for file in FILES {
         words.extend(["-P".to_owned(), data.join(file).to_str().unwrap().trim_end_matches('/').to_owned()]);
     }
-    if let Some(Fault { call, error, nth }) = fault {
-        words.extend(["-e".to_owned(), format!("inject={call}:error={error}:when={nth}")]);
+    if let Some(Fault { call, error, nth, lasting }) = fault {
+        let on = if *lasting { "+" } else { "" };
+        words.extend(["-e".to_owned(), format!("inject={call}:error={error}:when={nth}{on}")]);
     }
     words.extend(["-o".to_owned(), seen.to_str().unwrap().to_owned()]);
     words

@@ -278,6 +278,7 @@ impl LineStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.ping().await?;
         self.readers
             .run(|connection| connection.query_row("SELECT 1", (), |_| Ok(())).map_err(Into::into))
             .await

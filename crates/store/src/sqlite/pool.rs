@@ -3,6 +3,7 @@
 //! A call's future may be dropped at any time: the work it handed over is then finished anyway, whole.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::gauge;
@@ -83,6 +84,8 @@ type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     gate: WriteGate,
+    /// Whether the disk failed the last write that it was asked for.
+    failing: Arc<AtomicBool>,
 }
 
 enum Message {
@@ -114,7 +117,7 @@ impl Writer {
             .name("sqlite-writer".to_owned())
             .spawn(serve)
             .map_err(|e| StoreError::Internal(format!("the writer's thread did not start: {e}")))?;
-        Ok(Self { queue, gate })
+        Ok(Self { queue, gate, failing: Arc::default() })
     }
 
     /// Runs `work` after all that was handed over before it.
@@ -124,7 +127,7 @@ impl Writer {
         F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let gate = self.gate.clone();
+        let (gate, failing) = (self.gate.clone(), Arc::clone(&self.failing));
         let work: Work = Box::new(move |connection| {
             let result = work(connection).map_err(refuse_write);
             if let Err(StoreError::Full(problem)) = &result
@@ -132,11 +135,20 @@ impl Writer {
             {
                 tracing::error!(component = "store", %problem, "Disk full, no events are taken until there is room");
             }
+            failing.store(matches!(result, Err(StoreError::OutcomeUnknown(_))), Ordering::Relaxed);
             drop(reply.send(result));
         });
         let gone = || count_error(StoreError::Unavailable("it is closed".to_owned()));
         self.queue.send(Message::Work(work)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(count_error)
+    }
+
+    /// Answers if writes reach the disk: at once, unless the last one did not; then one is tried that changes nothing.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.run(|connection| Ok(connection.pragma_update(None, "user_version", 0)?)).await
     }
 
     /// Finishes what was handed over, then closes the file.
