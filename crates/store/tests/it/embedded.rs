@@ -1,4 +1,6 @@
-//! What only the embedded store can show: its file.
+//! What only the embedded store can show: its file, its log, and the gate in front of its disk.
+//!
+//! Real disks that fill up and fail are the business of the binary's tests.
 
 use std::sync::Arc;
 
