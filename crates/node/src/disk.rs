@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowline_runtime::{Shutdown, TaskError};
@@ -45,6 +46,8 @@ struct Disk {
     free_min: u64,
     ballast_bytes: u64,
     gate: Option<WriteGate>,
+    /// Whether the last ballast could not be made, which is said once.
+    without_ballast: AtomicBool,
 }
 
 /// What was found.
@@ -75,6 +78,7 @@ impl DiskWatch {
             free_min: config.free_mib_min.saturating_mul(MIB),
             ballast_bytes: config.ballast_mib.saturating_mul(MIB),
             gate,
+            without_ballast: AtomicBool::new(false),
         }))
     }
 
@@ -146,7 +150,7 @@ impl Disk {
         let enough = found.free >= self.free_min.saturating_add(missing).saturating_add(REOPEN_BYTES);
         match found.room {
             Room::Enough if found.free < self.free_min => Step::Close,
-            Room::Enough if missing > 0 && enough => Step::Restore,
+            Room::Enough if found.ballast > self.ballast_bytes || missing > 0 && enough => Step::Restore,
             Room::Enough => Step::Nothing,
             Room::Full if found.ballast > 0 && !enough => Step::GiveUpBallast,
             Room::Low | Room::Full if enough => Step::Restore,
@@ -156,20 +160,29 @@ impl Disk {
 
     /// Makes the ballast as large as it must be, and then opens the gate.
     fn restore(&self, gate: &WriteGate, found: Found) {
-        if found.ballast < self.ballast_bytes
-            && let Err(error) = take_room(&self.ballast, self.ballast_bytes)
-        {
-            tracing::warn!(component = "node", %error, "Ballast not made");
-            drop(fs::remove_file(&self.ballast));
-            // A disk that has room and does not give it, by a quota for instance, is as good as full.
-            if found.room != Room::Enough {
-                return;
-            }
-        }
-        gate.set(Room::Enough);
-        if found.room != Room::Enough {
+        let made = found.ballast == self.ballast_bytes || self.make_ballast();
+        // A disk that has room and does not give it, by a quota for instance, is as good as full.
+        if made && found.room != Room::Enough {
+            gate.set(Room::Enough);
             tracing::info!(component = "node", free = found.free, "Disk has room again, events are taken");
         }
+    }
+
+    /// Makes the ballast as large as the settings say; whether that went well.
+    fn make_ballast(&self) -> bool {
+        let made = match self.ballast_bytes {
+            0 => fs::remove_file(&self.ballast),
+            bytes => take_room(&self.ballast, bytes),
+        };
+        let Err(error) = made else {
+            self.without_ballast.store(false, Ordering::Relaxed);
+            return true;
+        };
+        if !self.without_ballast.swap(true, Ordering::Relaxed) {
+            tracing::warn!(component = "node", %error, "Ballast not made");
+        }
+        drop(fs::remove_file(&self.ballast));
+        false
     }
 }
 
@@ -223,6 +236,7 @@ mod tests {
             free_min: free_mib_min * MIB,
             ballast_bytes: ballast_mib * MIB,
             gate,
+            without_ballast: AtomicBool::new(false),
         };
         (folder, disk)
     }
@@ -238,6 +252,8 @@ mod tests {
             // The ballast goes before comfort, never before the free room that must be left.
             (Room::Enough, 14, 0, Step::Nothing),
             (Room::Enough, 15, 0, Step::Restore),
+            // The settings have changed.
+            (Room::Enough, 100, 6, Step::Restore),
             (Room::Low, 10, 4, Step::Nothing),
             (Room::Low, 11, 4, Step::Restore),
             (Room::Low, 0, 4, Step::Nothing),
@@ -274,6 +290,21 @@ mod tests {
         gate.set(Room::Full);
         disk.activate();
         assert_eq!(gate.room(), Room::Enough);
+        let smaller = Disk {
+            folder: disk.folder.clone(),
+            ballast: disk.ballast.clone(),
+            free_min: 0,
+            ballast_bytes: MIB,
+            gate: Some(gate.clone()),
+            without_ballast: AtomicBool::new(false),
+        };
+        smaller.activate();
+        assert_eq!(size(&disk.ballast), MIB);
+        let none = Disk { ballast_bytes: 0, ..smaller };
+        none.activate();
+        assert!(!none.ballast.exists());
+        none.activate();
+        disk.activate();
         give_up(&disk.ballast);
         assert_eq!(size(&disk.ballast), 0);
     }
