@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 
 use crate::postgres::{self, PrivatePostgres};
 use crate::workspace::Workspace;
-use load::{Generator, Shape, Timing};
+use load::{Generator, LoadReport, Shape, Timing};
 use node::Node;
 use report::{Facts, Report, Row};
 
@@ -24,7 +24,7 @@ use report::{Facts, Report, Row};
 pub(crate) enum What {
     /// Measure events a second over HTTP, for SQLite and PostgreSQL, batches and connections
     ///
-    /// Takes about three minutes. The tables go to stderr while it runs, the Markdown to stdout and
+    /// Takes about five minutes. The tables go to stderr while it runs, the Markdown to stdout and
     /// into the output file, between its `bench ingest` marks.
     Ingest(Options),
 }
@@ -51,14 +51,20 @@ const QUICK: Timing = Timing { seconds: 2, warmup_secs: 1 };
 
 /// Every shape of load that each store is measured with.
 const SHAPES: [Shape; 8] = [
-    Shape { batch: 1, connections: 1, streams: 1 },
-    Shape { batch: 1, connections: 16, streams: 1 },
-    Shape { batch: 1, connections: 64, streams: 1 },
-    Shape { batch: 1, connections: 64, streams: 16 },
-    Shape { batch: 100, connections: 1, streams: 1 },
-    Shape { batch: 100, connections: 16, streams: 1 },
-    Shape { batch: 100, connections: 16, streams: 16 },
-    Shape { batch: 100, connections: 64, streams: 1 },
+    Shape { batch: 1, connections: 1, streams: 1, rate: None },
+    Shape { batch: 1, connections: 16, streams: 1, rate: None },
+    Shape { batch: 1, connections: 64, streams: 1, rate: None },
+    Shape { batch: 1, connections: 64, streams: 16, rate: None },
+    Shape { batch: 100, connections: 1, streams: 1, rate: None },
+    Shape { batch: 100, connections: 16, streams: 1, rate: None },
+    Shape { batch: 100, connections: 16, streams: 16, rate: None },
+    Shape { batch: 100, connections: 64, streams: 1, rate: None },
+];
+
+/// The shapes that are also measured at half of the rate that they reach.
+const AT_HALF: [Shape; 2] = [
+    Shape { batch: 1, connections: 64, streams: 1, rate: None },
+    Shape { batch: 100, connections: 16, streams: 1, rate: None },
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,17 +127,30 @@ fn measure(
         database_url: database_url.as_deref(),
     })?;
     for shape in SHAPES {
-        let result = generator.ingest(&node.url(), shape);
-        let load = result.with_context(|| {
-            format!("{} with {shape}; the node's log says:\n{}", store.name(), node.log_tail())
-        })?;
-        eprintln!("{} {shape}: {:.0} events/s, {} errors", store.name(), load.events_per_sec, load.errors);
-        report.add(Row { store: store.name(), shape, load });
+        let full = one(store, generator, &node, shape)?;
+        let half = Shape { rate: Some((full.events_per_sec / 2.0) as u32), ..shape };
+        report.add(Row { store: store.name(), shape, load: full });
+        if AT_HALF.contains(&shape) {
+            let load = one(store, generator, &node, half)?;
+            report.add(Row { store: store.name(), shape: half, load });
+        }
     }
     let peak_kib = node.peak_memory_kib()?;
     node.stop()?;
     report.add_peak_memory(store.name(), peak_kib);
+    let writer = generator.writer(&scratch.join(store.name()).join("writer"), database_url.as_deref())?;
+    eprintln!("{} one transaction an event: {writer:.0} events/s", store.name());
+    report.add_writer(store.name(), writer);
     Ok(())
+}
+
+fn one(store: Store, generator: &Generator<'_>, node: &Node, shape: Shape) -> Result<LoadReport> {
+    let result = generator.ingest(&node.url(), shape);
+    let load = result.with_context(|| {
+        format!("{} with {shape}; the node's log says:\n{}", store.name(), node.log_tail())
+    })?;
+    eprintln!("{} {shape}: {:.0} events/s, {} errors", store.name(), load.events_per_sec, load.errors);
+    Ok(load)
 }
 
 fn binary(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
@@ -197,7 +216,7 @@ mod tests {
         }
         for batch in [1, 100] {
             for connections in [1, 16, 64] {
-                assert!(SHAPES.contains(&Shape { batch, connections, streams: 1 }));
+                assert!(SHAPES.contains(&Shape { batch, connections, streams: 1, rate: None }));
             }
         }
     }

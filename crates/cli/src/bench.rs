@@ -4,13 +4,15 @@
 //! one run, so a noisy machine is the caller's to average.
 
 mod bodies;
+mod commit;
 mod drive;
 mod ingest;
 mod verify;
+mod writer;
 
 use clap::Subcommand;
 
-use crate::context::Context;
+use crate::context::{Context, block_on};
 use crate::exit::Outcome;
 
 /// `bowline bench`.
@@ -22,6 +24,10 @@ pub(crate) enum What {
     Verify(verify::Options),
     /// The same with a precomputed table for the key
     Prepared(verify::Options),
+    /// Events a second that one caller writes without a server, one transaction each
+    Writer(writer::Options),
+    /// A commitment of a million events, proofs out of it, and a node's start on such a store
+    Commit(commit::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -30,5 +36,7 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Ingest(options) => ingest::run(context, options),
         What::Verify(options) => verify::run(context, options, verify::Method::Single),
         What::Prepared(options) => verify::run(context, options, verify::Method::Prepared),
+        What::Writer(options) => block_on(writer::run(context, options)),
+        What::Commit(options) => block_on(commit::run(context, options)),
     }
 }

@@ -1,6 +1,7 @@
 //! The agents' keys, cached: a key is looked up by tenant, agent and key id, and judged at the current moment.
 //!
-//! A key that signs often is kept prepared (its table costs about 30 KiB), the others bare. What is not
+//! A key that signs often is kept prepared (its table costs about 30 KiB), the busiest few with a large table
+//! (640 KiB), the others bare. What is not
 //! found is not cached: an agent may send its events right after its key was registered.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bowline_store::{AgentKeyRecord, AgentKeyStatus, LineStore, StoreError};
 use bowline_types::{AgentId, TenantId, Timestamp};
-use bowline_ves::{AgentPublicKey, PreparedKey, Signature, VerifyKey};
+use bowline_ves::{AgentPublicKey, PreparedKey, Signature, Verification, VerifyKey};
 use metrics::{counter, gauge};
 
 use crate::metrics::{CACHE_ENTRIES, CACHE_HITS, CACHE_MISSES};
@@ -20,6 +21,12 @@ const PREPARE_AFTER_USES: u32 = 64;
 /// Prepared keys at most: 512 tables are 15 MiB.
 const PREPARED_MAX: u32 = 512;
 
+/// Verifications by one key after which it gets the large table, which costs a millisecond again.
+const WIDEN_AFTER_USES: u32 = 1_024;
+
+/// Large tables at most: 16 are 10 MiB.
+const WIDE_MAX: u32 = 16;
+
 /// Which key: the tenant's agent's number.
 pub(crate) type KeyName = (TenantId, AgentId, u32);
 
@@ -29,9 +36,22 @@ pub(crate) struct RingKey {
     record: AgentKeyRecord,
     public_key: AgentPublicKey,
     prepared: OnceLock<PreparedKey>,
+    wide: OnceLock<PreparedKey>,
     uses: AtomicU32,
     loaded_at: Instant,
-    prepared_count: Arc<AtomicU32>,
+    places: Arc<Places>,
+}
+
+/// How many keys are prepared, and how many of them have the large table.
+#[derive(Debug, Default)]
+struct Places {
+    prepared: AtomicU32,
+    wide: AtomicU32,
+}
+
+/// Takes one place of at most `max`, if one is free.
+fn take_place(places: &AtomicU32, max: u32) -> bool {
+    places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < max).then_some(n + 1)).is_ok()
 }
 
 impl RingKey {
@@ -54,33 +74,46 @@ impl RingKey {
 }
 
 impl RingKey {
-    /// Takes one of the places for prepared keys; dropping a prepared key gives its place back.
-    fn may_prepare(&self) -> bool {
-        let one_more = |count: u32| (count < PREPARED_MAX).then_some(count + 1);
-        self.prepared_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    /// The best table that there is, after counting a use, which may bring a better one. Only the use that hits
+    /// a count exactly makes a table, so that no two threads do.
+    fn table(&self) -> Option<&PreparedKey> {
+        if let Some(wide) = self.wide.get() {
+            return Some(wide);
+        }
+        let uses = self.uses.fetch_add(1, Ordering::Relaxed);
+        if uses == WIDEN_AFTER_USES && take_place(&self.places.wide, WIDE_MAX) {
+            return Some(self.wide.get_or_init(|| PreparedKey::wide(self.public_key)));
+        }
+        if uses == PREPARE_AFTER_USES && take_place(&self.places.prepared, PREPARED_MAX) {
+            return Some(self.prepared.get_or_init(|| PreparedKey::new(self.public_key)));
+        }
+        self.prepared.get()
     }
 }
 
 impl VerifyKey for RingKey {
     fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        if let Some(prepared) = self.prepared.get() {
-            return prepared.verify(message, signature);
+        match self.table() {
+            Some(table) => table.verify(message, signature),
+            None => self.public_key.verify(message, signature),
         }
-        let uses = self.uses.fetch_add(1, Ordering::Relaxed);
-        if uses == PREPARE_AFTER_USES && self.may_prepare() {
-            return self
-                .prepared
-                .get_or_init(|| PreparedKey::new(self.public_key))
-                .verify(message, signature);
+    }
+
+    fn begin(&self, message: &[u8], signature: &Signature) -> Verification {
+        match self.table() {
+            Some(table) => table.begin(message, signature),
+            None => self.public_key.begin(message, signature),
         }
-        self.public_key.verify(message, signature)
     }
 }
 
 impl Drop for RingKey {
     fn drop(&mut self) {
         if self.prepared.get().is_some() {
-            self.prepared_count.fetch_sub(1, Ordering::Relaxed);
+            self.places.prepared.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.wide.get().is_some() {
+            self.places.wide.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -90,14 +123,14 @@ impl Drop for RingKey {
 pub struct KeyRing {
     store: Arc<dyn LineStore>,
     keys: Arc<Mutex<std::collections::HashMap<KeyName, Arc<RingKey>>>>,
-    prepared_count: Arc<AtomicU32>,
+    places: Arc<Places>,
     ttl: Duration,
     entries_max: usize,
 }
 
 impl KeyRing {
     pub(crate) fn new(store: Arc<dyn LineStore>, ttl: Duration, entries_max: usize) -> Self {
-        Self { store, keys: Arc::default(), prepared_count: Arc::default(), ttl, entries_max }
+        Self { store, keys: Arc::default(), places: Arc::default(), ttl, entries_max }
     }
 
     /// The key of that name; none if nobody registered it.
@@ -115,9 +148,10 @@ impl KeyRing {
             record,
             public_key,
             prepared: OnceLock::new(),
+            wide: OnceLock::new(),
             uses: AtomicU32::new(0),
             loaded_at: Instant::now(),
-            prepared_count: Arc::clone(&self.prepared_count),
+            places: Arc::clone(&self.places),
         });
         self.remember(name, &key);
         Ok(Some(key))
@@ -161,7 +195,7 @@ mod tests {
     use super::*;
     use bowline_ves::SecretKey;
 
-    fn key(prepared_count: &Arc<AtomicU32>) -> RingKey {
+    fn key(places: &Arc<Places>) -> RingKey {
         let public_key = SecretKey::from_seed([9; 32]).public();
         let record = AgentKeyRecord {
             tenant_id: TenantId::NIL,
@@ -177,28 +211,39 @@ mod tests {
             record,
             public_key,
             prepared: OnceLock::new(),
+            wide: OnceLock::new(),
             uses: AtomicU32::new(0),
             loaded_at: Instant::now(),
-            prepared_count: Arc::clone(prepared_count),
+            places: Arc::clone(places),
         }
     }
 
-    fn used(key: RingKey) -> RingKey {
+    fn used(key: RingKey, uses: u32) -> RingKey {
         let signature = SecretKey::from_seed([9; 32]).sign(b"m");
-        assert!((0..=PREPARE_AFTER_USES).all(|_| key.verify(b"m", &signature)));
+        assert!((0..=uses).all(|_| key.verify(b"m", &signature)));
+        assert!(Verification::settle(&[key.begin(b"m", &signature)])[0]);
+        assert!(!Verification::settle(&[key.begin(b"n", &signature)])[0]);
         key
     }
 
     #[test]
-    fn a_place_for_a_prepared_key_is_given_back_and_never_lost() {
-        let count = Arc::new(AtomicU32::new(PREPARED_MAX - 1));
-        let last = used(key(&count));
+    fn a_place_for_a_table_is_given_back_and_never_lost() {
+        let places = Arc::new(Places::default());
+        places.prepared.store(PREPARED_MAX - 1, Ordering::Relaxed);
+        let last = used(key(&places), PREPARE_AFTER_USES);
         assert!(last.prepared.get().is_some());
         // Keys for which there was no place must leave none taken, or one day nothing would be prepared.
-        assert!((0..10).all(|_| used(key(&count)).prepared.get().is_none()));
-        assert_eq!(count.load(Ordering::Relaxed), PREPARED_MAX);
+        assert!((0..10).all(|_| used(key(&places), PREPARE_AFTER_USES).prepared.get().is_none()));
+        assert_eq!(places.prepared.load(Ordering::Relaxed), PREPARED_MAX);
         drop(last);
-        assert!(used(key(&count)).prepared.get().is_some());
-        assert_eq!(count.load(Ordering::Relaxed), PREPARED_MAX - 1);
+        assert!(used(key(&places), PREPARE_AFTER_USES).prepared.get().is_some());
+        assert_eq!(places.prepared.load(Ordering::Relaxed), PREPARED_MAX - 1);
+
+        places.wide.store(WIDE_MAX - 1, Ordering::Relaxed);
+        let last = used(key(&places), WIDEN_AFTER_USES);
+        assert!(last.wide.get().is_some());
+        assert!(used(key(&places), WIDEN_AFTER_USES).wide.get().is_none());
+        drop(last);
+        assert_eq!(places.wide.load(Ordering::Relaxed), WIDE_MAX - 1);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bowline_runtime::Clock;
 use bowline_store::StoreError;
-use bowline_ves::{Envelope, Rejection, VerifiedEvent, verify};
+use bowline_ves::{Envelope, Rejection, VerifiedEvent, verify_all};
 use metrics::counter;
 use rayon::prelude::*;
 
@@ -18,6 +18,10 @@ use crate::metrics::{EVENTS_VERIFIED, count_rejection};
 
 /// Up to so many events are verified on the calling thread: about 100 µs of it.
 const INLINE_EVENTS_MAX: usize = 2;
+
+/// Events whose verifications share a last step: from about eight on its price hardly matters.
+const CHUNK_EVENTS_MIN: usize = 8;
+const CHUNK_EVENTS_MAX: usize = 64;
 
 /// What verification said of one envelope.
 pub type Judged = Result<VerifiedEvent, Rejection>;
@@ -48,12 +52,12 @@ impl Verifier {
     pub async fn verify(&self, envelopes: Vec<Envelope>) -> Result<Vec<Judged>, StoreError> {
         let keys = self.resolve(&envelopes).await?;
         let judged = if envelopes.len() <= INLINE_EVENTS_MAX {
-            envelopes.into_iter().map(|envelope| judge(envelope, &keys)).collect()
+            judge(envelopes, &keys)
         } else {
             let (answer, verdict) = tokio::sync::oneshot::channel();
             rayon::spawn(move || {
                 // A panic that left this closure would end the process; caught, it fails one request.
-                let work = || envelopes.into_par_iter().map(|e| judge(e, &keys)).collect::<Vec<Judged>>();
+                let work = || judge_on_all_cores(envelopes, &keys);
                 if let Ok(judged) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
                     drop(answer.send(judged));
                 }
@@ -88,11 +92,18 @@ fn key_name(envelope: &Envelope) -> KeyName {
     (envelope.stream.tenant_id, envelope.source_agent_id, envelope.agent_key_id)
 }
 
-fn judge(envelope: Envelope, keys: &Keys) -> Judged {
-    let key = match keys.get(&key_name(&envelope)) {
+fn judge_on_all_cores(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
+    // A few chunks a core, so that none of them waits long for the others.
+    let chunk =
+        (envelopes.len() / (4 * rayon::current_num_threads())).clamp(CHUNK_EVENTS_MIN, CHUNK_EVENTS_MAX);
+    envelopes.into_par_iter().chunks(chunk).flat_map_iter(|chunk| judge(chunk, keys)).collect()
+}
+
+fn judge(envelopes: Vec<Envelope>, keys: &Keys) -> Vec<Judged> {
+    let key = |envelope: &Envelope| match keys.get(&key_name(envelope)) {
         Some(Ok(key)) => Ok(key.as_ref()),
         Some(Err(objection)) => Err(objection.clone()),
         None => Err("not looked up".to_owned()),
     };
-    verify(envelope, key).map_err(|rejected| rejected.rejection)
+    verify_all(envelopes, key).into_iter().map(|judged| judged.map_err(|r| r.rejection)).collect()
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
-use bowline_ves::{Hash, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
+use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
 
 use crate::records::{AppendOutcome, KnownEvent};
 
@@ -30,10 +30,11 @@ pub(crate) struct Known {
     pub(crate) entity_versions: HashMap<EntityKey, u64>,
 }
 
-/// An event with everything that is written beside it.
+/// What is written beside an accepted event.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) event: VerifiedEvent,
+    /// The event's place in the batch.
+    pub(crate) index: usize,
     pub(crate) entity_version: u64,
     pub(crate) leaf: Hash,
     pub(crate) receipt: Receipt,
@@ -57,7 +58,7 @@ enum Verdict {
 }
 
 struct Assigned {
-    event: VerifiedEvent,
+    index: usize,
     entity_version: u64,
     sequence_number: u64,
     sequenced_at: Timestamp,
@@ -65,7 +66,7 @@ struct Assigned {
 
 /// Decides a batch, in its order.
 pub(crate) fn sequence(
-    batch: Vec<VerifiedEvent>,
+    batch: &[VerifiedEvent],
     mut known: Known,
     signer: &SequencerSigner,
     now: Timestamp,
@@ -73,17 +74,18 @@ pub(crate) fn sequence(
     let mut assigned: Vec<Assigned> = Vec::with_capacity(batch.len());
     let mut in_batch: HashMap<(StreamId, EventId), usize> = HashMap::with_capacity(batch.len());
     let mut verdicts = Vec::with_capacity(batch.len());
-    for event in batch {
+    for (index, event) in batch.iter().enumerate() {
         known.counters.entry(event.envelope.stream).or_insert(Counter { current: 0, updated_at: now });
-        let verdict = judge(&event, &known, &in_batch, &assigned).unwrap_or_else(|| {
-            let row = assign(event, &mut known, now);
-            in_batch.insert((row.event.envelope.stream, row.event.envelope.event_id), assigned.len());
-            assigned.push(row);
+        let earlier = in_batch.get(&(event.envelope.stream, event.envelope.event_id));
+        let earlier = earlier.map(|row: &usize| (*row, &batch[assigned[*row].index]));
+        let verdict = judge(event, &known, earlier).unwrap_or_else(|| {
+            in_batch.insert((event.envelope.stream, event.envelope.event_id), assigned.len());
+            assigned.push(assign(index, event, &mut known, now));
             Verdict::Accept(assigned.len() - 1)
         });
         verdicts.push(verdict);
     }
-    let rows = seal(assigned, signer);
+    let rows = seal(batch, &assigned, signer);
     let receipt_of = |row: usize| rows.get(row).map(|r| r.receipt.clone());
     let outcomes = verdicts
         .into_iter()
@@ -96,19 +98,14 @@ pub(crate) fn sequence(
     Sequenced { outcomes, rows, counters: known.counters }
 }
 
-/// The verdict on an event that gets no number; none if it is to be accepted.
-fn judge(
-    event: &VerifiedEvent,
-    known: &Known,
-    in_batch: &HashMap<(StreamId, EventId), usize>,
-    assigned: &[Assigned],
-) -> Option<Verdict> {
+/// The verdict on an event that gets no number; none if it is to be accepted. `earlier` is the row and the
+/// event of the same id in the same batch.
+fn judge(event: &VerifiedEvent, known: &Known, earlier: Option<(usize, &VerifiedEvent)>) -> Option<Verdict> {
     let envelope = &event.envelope;
     let (stream, event_id) = (envelope.stream, envelope.event_id);
-    if let Some(&row) = in_batch.get(&(stream, event_id)) {
-        let earlier = assigned.get(row)?;
-        let same = earlier.event.signing_hash == event.signing_hash
-            && earlier.event.envelope.agent_signature == envelope.agent_signature;
+    if let Some((row, earlier)) = earlier {
+        let same = earlier.signing_hash == event.signing_hash
+            && earlier.envelope.agent_signature == envelope.agent_signature;
         return Some(if same { Verdict::Repeat(row) } else { reject(Rejection::DuplicateEventId) });
     }
     if let Some(earlier) = known.events.get(&(stream, event_id)) {
@@ -132,34 +129,43 @@ fn judge(
     }
 }
 
-fn assign(event: VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
+fn assign(index: usize, event: &VerifiedEvent, known: &mut Known, now: Timestamp) -> Assigned {
     let stream = event.envelope.stream;
     let counter = known.counters.entry(stream).or_insert(Counter { current: 0, updated_at: now });
     // A counter at 0 may be left over from an append that took nothing, whose time binds nobody.
     counter.updated_at = if counter.current == 0 { now } else { counter.updated_at.max(now) };
     counter.current += 1;
     let (sequence_number, sequenced_at) = (counter.current, counter.updated_at);
-    let version = known.entity_versions.entry(entity_key(&event)).or_insert(0);
+    let version = known.entity_versions.entry(entity_key(event)).or_insert(0);
     *version += 1;
     let entity_version = *version;
     if let Some(command) = event.envelope.command_id {
         known.commands.insert((stream, command), event.envelope.event_id);
     }
-    Assigned { event, entity_version, sequence_number, sequenced_at }
+    Assigned { index, entity_version, sequence_number, sequenced_at }
 }
 
 /// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
 /// to them, this work would wait behind all of that.
-fn seal(assigned: Vec<Assigned>, signer: &SequencerSigner) -> Vec<Row> {
-    let seal_one = |assigned: Assigned| {
-        let Assigned { event, entity_version, sequence_number, sequenced_at } = assigned;
-        let envelope = &event.envelope;
-        let (stream, hash) = (envelope.stream, &event.signing_hash);
-        let leaf = leaf_hash(stream, sequence_number, hash, &envelope.agent_signature);
-        let receipt = signer.seal(stream, envelope.event_id, hash, sequence_number, sequenced_at);
-        Row { event, entity_version, leaf, receipt }
+fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner) -> Vec<Row> {
+    let placement = |a: &Assigned| {
+        let event = &batch[a.index];
+        Placement {
+            stream: event.envelope.stream,
+            event_id: event.envelope.event_id,
+            signing_hash: &event.signing_hash,
+            sequence_number: a.sequence_number,
+            sequenced_at: a.sequenced_at,
+        }
     };
-    assigned.into_iter().map(seal_one).collect()
+    let receipts = signer.seal_all(&assigned.iter().map(placement).collect::<Vec<_>>());
+    let row = |(a, receipt): (&Assigned, Receipt)| {
+        let event = &batch[a.index];
+        let (stream, signature) = (event.envelope.stream, &event.envelope.agent_signature);
+        let leaf = leaf_hash(stream, a.sequence_number, &event.signing_hash, signature);
+        Row { index: a.index, entity_version: a.entity_version, leaf, receipt }
+    };
+    assigned.iter().zip(receipts).map(row).collect()
 }
 
 fn reject(rejection: Rejection) -> Verdict {

@@ -15,7 +15,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Events verified and waiting for their commit in this process; more answers 503 with `Retry-After`.
     pub pending_events_max: usize,
-    /// Events that one group commit writes; more wait for the next one.
+    /// Events that one group commit gathers; more wait for the next one, and a larger batch goes alone. Small
+    /// enough that the next group is verified while this one is written.
     pub group_events_max: usize,
     /// Seconds one request may take; more answers 504 `TIMEOUT`.
     pub request_secs_max: u64,
@@ -40,7 +41,7 @@ impl Default for Limits {
             event_payload_bytes_max: 1 << 20,
             body_bytes_max: 10 << 20,
             pending_events_max: 32_768,
-            group_events_max: 4_096,
+            group_events_max: 256,
             request_secs_max: 30,
             page_events_max: 1_000,
             page_bytes_max: 16 << 20,

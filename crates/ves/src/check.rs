@@ -13,13 +13,18 @@ use crate::fields::malformed;
 use crate::hash::{Hash, Signature};
 use crate::keys::AgentPublicKey;
 use crate::preimage::{event_signing_hash, payload_aad, payload_plain_hash};
-use crate::prepared::PreparedKey;
+use crate::prepared::{PreparedKey, Verification};
 use crate::rejection::Rejection;
 
 /// A key that can verify an Ed25519 signature; all implementations decide alike.
 pub trait VerifyKey {
     /// Whether `signature` is this key's over `message`, by the strict rules.
     fn verify(&self, message: &[u8], signature: &Signature) -> bool;
+
+    /// The same decision, whose last step may be shared with others.
+    fn begin(&self, message: &[u8], signature: &Signature) -> Verification {
+        Verification::decided(self.verify(message, signature))
+    }
 }
 
 impl VerifyKey for AgentPublicKey {
@@ -31,6 +36,10 @@ impl VerifyKey for AgentPublicKey {
 impl VerifyKey for PreparedKey {
     fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         Self::verify(self, message, signature)
+    }
+
+    fn begin(&self, message: &[u8], signature: &Signature) -> Verification {
+        Self::begin(self, message, signature)
     }
 }
 
@@ -60,24 +69,56 @@ pub fn verify<K: VerifyKey + ?Sized>(
     envelope: Envelope,
     key: Result<&K, String>,
 ) -> Result<VerifiedEvent, Box<Rejected>> {
-    match judge(&envelope, key) {
-        Ok((signing_hash, created_at)) => Ok(VerifiedEvent { envelope, signing_hash, created_at }),
-        Err(rejection) => Err(Box::new(Rejected { envelope, rejection })),
-    }
+    let begun = begin(&envelope, key);
+    let valid = begun.as_ref().is_ok_and(|begun| Verification::settle(&[begun.verification])[0]);
+    conclude(envelope, begun, valid)
 }
 
-fn judge<K: VerifyKey + ?Sized>(
-    envelope: &Envelope,
-    key: Result<&K, String>,
-) -> Result<(Hash, Timestamp), Rejection> {
+/// Verifies envelopes as [`verify`] does each, in order, sharing what can be shared.
+pub fn verify_all<'k, K: VerifyKey + ?Sized + 'k>(
+    envelopes: Vec<Envelope>,
+    key: impl Fn(&Envelope) -> Result<&'k K, String>,
+) -> Vec<Result<VerifiedEvent, Box<Rejected>>> {
+    let begun: Vec<_> = envelopes.iter().map(|envelope| begin(envelope, key(envelope))).collect();
+    let verifications: Vec<Verification> = begun
+        .iter()
+        .map(|begun| begun.as_ref().map_or(Verification::decided(false), |begun| begun.verification))
+        .collect();
+    let valid = Verification::settle(&verifications);
+    let together = envelopes.into_iter().zip(begun).zip(valid);
+    together.map(|((envelope, begun), valid)| conclude(envelope, begun, valid)).collect()
+}
+
+/// An envelope that is right but for its signature, which is not yet decided.
+struct Begun {
+    signing_hash: Hash,
+    created_at: Timestamp,
+    verification: Verification,
+}
+
+fn begin<K: VerifyKey + ?Sized>(envelope: &Envelope, key: Result<&K, String>) -> Result<Begun, Rejection> {
     let created_at =
         envelope.created_at_timestamp().map_err(|problem| malformed("created_at", problem.to_string()))?;
     check_scheme(envelope)?;
     check_hashes(envelope)?;
     let key = key.map_err(Rejection::AgentKeyInvalid)?;
     let signing_hash = event_signing_hash(envelope);
-    check_signature(envelope, &signing_hash, key)?;
-    Ok((signing_hash, created_at))
+    let verification = key.begin(signing_hash.as_bytes(), &envelope.agent_signature);
+    Ok(Begun { signing_hash, created_at, verification })
+}
+
+fn conclude(
+    envelope: Envelope,
+    begun: Result<Begun, Rejection>,
+    valid: bool,
+) -> Result<VerifiedEvent, Box<Rejected>> {
+    match begun {
+        Ok(Begun { signing_hash, created_at, .. }) if valid => {
+            Ok(VerifiedEvent { envelope, signing_hash, created_at })
+        }
+        Ok(_) => Err(Box::new(Rejected { envelope, rejection: Rejection::InvalidSignature })),
+        Err(rejection) => Err(Box::new(Rejected { envelope, rejection })),
+    }
 }
 
 /// Whether the envelope's signature scheme is Ed25519.

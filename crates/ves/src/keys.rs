@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use sha2::Sha512;
+use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 use crate::hash::{HexError, Signature, parse_hex};
 
@@ -59,7 +62,7 @@ impl AgentPublicKey {
         self.0.verify_strict(message, &signature).is_ok()
     }
 
-    pub(crate) fn point(&self) -> curve25519_dalek::EdwardsPoint {
+    pub(crate) fn point(&self) -> EdwardsPoint {
         self.0.to_edwards()
     }
 }
@@ -123,6 +126,30 @@ impl SecretKey {
     /// The public key that verifies what this key signs.
     pub fn public(&self) -> AgentPublicKey {
         AgentPublicKey(self.signing.verifying_key())
+    }
+
+    /// The signatures over each message, those of [`Self::sign`], for the price of one inversion.
+    pub fn sign_all<M: AsRef<[u8]>>(&self, messages: &[M]) -> Vec<Signature> {
+        let public = self.signing.verifying_key();
+        let hashed = |parts: [&[u8]; 3]| {
+            let digest = parts.iter().fold(Sha512::new(), |hash, part| hash.chain_update(part)).finalize();
+            Scalar::from_bytes_mod_order_wide(&digest.into())
+        };
+        // RFC 8032 §5.1.6: r = H(prefix ‖ M), R = r·B, S = r + H(R ‖ A ‖ M)·a.
+        let prefix = &self.expanded.hash_prefix[..];
+        let nonces: Vec<Zeroizing<Scalar>> =
+            messages.iter().map(|m| Zeroizing::new(hashed([prefix, m.as_ref(), &[]]))).collect();
+        let points: Vec<EdwardsPoint> = nonces.iter().map(|r| EdwardsPoint::mul_base(r)).collect();
+        let encoded = EdwardsPoint::compress_batch_alloc(&points);
+        let sign = |((m, r), encoded): ((&M, &Zeroizing<Scalar>), &CompressedEdwardsY)| {
+            let challenge = hashed([encoded.as_bytes(), public.as_bytes(), m.as_ref()]);
+            let s = challenge * self.expanded.scalar + **r;
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(encoded.as_bytes());
+            signature[32..].copy_from_slice(s.as_bytes());
+            Signature::new(signature)
+        };
+        messages.iter().zip(&nonces).zip(&encoded).map(sign).collect()
     }
 
     /// The signature over `message` (RFC 8032, deterministic).

@@ -26,10 +26,13 @@ mod sign;
 mod tiled;
 mod trust;
 mod verify_export;
+mod wide;
 mod wire;
 
 pub use canonical::{CanonicalError, canonicalize};
-pub use check::{Rejected, VerifiedEvent, VerifyKey, check_hashes, check_scheme, check_signature, verify};
+pub use check::{
+    Rejected, VerifiedEvent, VerifyKey, check_hashes, check_scheme, check_signature, verify, verify_all,
+};
 pub use commitment::{Commitment, CommitmentError};
 pub use encrypted::{EncryptedError, EncryptedPayload, Recipient};
 pub use envelope::{Envelope, Malformed, Payload};
@@ -41,9 +44,9 @@ pub use preimage::{
     attestation_hash, event_signing_hash, key_possession_challenge, leaf_hash, node_hash, pad_leaf,
     payload_aad, payload_plain_hash, receipt_hash, state_root, stream_hash,
 };
-pub use prepared::PreparedKey;
+pub use prepared::{PreparedKey, Verification};
 pub use proof::{InclusionProof, PROOF_PATH_MAX, ProofError, proof_from_tile};
-pub use receipt::{Receipt, ReceiptError, SequencerSigner};
+pub use receipt::{Placement, Receipt, ReceiptError, SequencerSigner};
 pub use rejection::Rejection;
 pub use sign::{Draft, sign_envelope};
 pub use tiled::TiledTree;

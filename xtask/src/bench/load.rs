@@ -24,11 +24,14 @@ pub(super) struct Shape {
     pub(super) batch: u32,
     pub(super) connections: u32,
     pub(super) streams: u32,
+    /// Events a second to send; as fast as the answers come if absent.
+    pub(super) rate: Option<u32>,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "batch {}, {} connections, {} streams", self.batch, self.connections, self.streams)
+        write!(out, "batch {}, {} connections, {} streams", self.batch, self.connections, self.streams)?;
+        self.rate.map_or(Ok(()), |rate| write!(out, ", {rate} events/s sent"))
     }
 }
 
@@ -41,6 +44,11 @@ pub(super) struct LoadReport {
     pub(super) p99_ms: f64,
     /// Requests that were not answered with success.
     pub(super) errors: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct WriterReport {
+    events_per_sec: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +77,19 @@ impl Generator<'_> {
         ] {
             command.arg(name).arg(value.to_string());
         }
+        if let Some(rate) = shape.rate {
+            command.arg("--rate").arg(rate.to_string());
+        }
         ask(&mut command, "bowline bench ingest")
+    }
+
+    /// Events a second that one caller writes without a server, one transaction each.
+    pub(super) fn writer(&self, folder: &Path, database_url: Option<&str>) -> Result<f64> {
+        let mut command = Command::new(self.binary);
+        command.args(["bench", "writer", "--output", "json", "--seconds", &self.timing.seconds.to_string()]);
+        command.arg("--data").arg(folder).env_remove("DATABASE_URL");
+        command.envs(database_url.map(|url| ("DATABASE_URL", url)));
+        Ok(ask::<WriterReport>(&mut command, "bowline bench writer")?.events_per_sec)
     }
 
     /// R: single strict Ed25519 verifications a second on one core.

@@ -17,8 +17,18 @@ const BEGIN: &str = "<!-- bench ingest begin -->";
 const END: &str = "<!-- bench ingest end -->";
 const NEW_FILE: &str =
     "# Benchmarks\n\nMeasured by `cargo xtask bench ingest`, which replaces what stands between its marks.\n";
-const COLUMNS: [&str; 9] =
-    ["store", "batch", "connections", "streams", "events/s", "ratio to R", "p50 ms", "p99 ms", "errors"];
+const COLUMNS: [&str; 10] = [
+    "store",
+    "batch",
+    "connections",
+    "streams",
+    "sent/s",
+    "events/s",
+    "ratio to R",
+    "p50 ms",
+    "p99 ms",
+    "errors",
+];
 /// Columns of words stand left, columns of figures right.
 const WORD_COLUMNS_COUNT: usize = 1;
 
@@ -55,12 +65,13 @@ pub(super) struct Report {
     facts: Facts,
     rows: Vec<Row>,
     peak_memory_kib: Vec<(&'static str, u64)>,
+    writers: Vec<(&'static str, f64)>,
     verify: Option<VerifyRate>,
 }
 
 impl Report {
     pub(super) fn new(facts: Facts) -> Report {
-        Report { facts, rows: Vec::new(), peak_memory_kib: Vec::new(), verify: None }
+        Report { facts, rows: Vec::new(), peak_memory_kib: Vec::new(), writers: Vec::new(), verify: None }
     }
 
     pub(super) fn add(&mut self, row: Row) {
@@ -69,6 +80,11 @@ impl Report {
 
     pub(super) fn add_peak_memory(&mut self, store: &'static str, kib: u64) {
         self.peak_memory_kib.push((store, kib));
+    }
+
+    /// The peer: events a second of one caller without a server, a transaction each.
+    pub(super) fn add_writer(&mut self, store: &'static str, events_per_sec: f64) {
+        self.writers.push((store, events_per_sec));
     }
 
     pub(super) fn set_verify_rate(&mut self, before: f64, after: f64) -> Result<()> {
@@ -125,6 +141,12 @@ impl Report {
         for (store, kib) in &self.peak_memory_kib {
             fact(&format!("Peak memory of the node on {store}"), &format!("{:.0} MiB", *kib as f64 / 1024.0));
         }
+        for (store, events_per_sec) in &self.writers {
+            fact(
+                &format!("One caller without a server, a transaction an event, on {store}"),
+                &format!("{events_per_sec:.0} events/s (`bowline bench writer`)"),
+            );
+        }
         text.push('\n');
         push_row(&mut text, &COLUMNS.map(str::to_owned));
         let rule = |index: usize| if index < WORD_COLUMNS_COUNT { "---" } else { "---:" }.to_owned();
@@ -145,6 +167,7 @@ impl Report {
             row.shape.batch.to_string(),
             row.shape.connections.to_string(),
             row.shape.streams.to_string(),
+            row.shape.rate.map_or_else(|| "all".to_owned(), |rate| rate.to_string()),
             format!("{:.0}", row.load.events_per_sec),
             ratio,
             format!("{:.2}", row.load.p50_ms),
@@ -221,10 +244,11 @@ mod tests {
         });
         report.add(Row {
             store: "sqlite",
-            shape: Shape { batch: 100, connections: 16, streams: 1 },
+            shape: Shape { batch: 100, connections: 16, streams: 1, rate: None },
             load: LoadReport { events_per_sec: 15000.4, p50_ms: 8.125, p99_ms: 20.0, errors: 1 },
         });
         report.add_peak_memory("sqlite", 65536);
+        report.add_writer("sqlite", 1800.0);
         report
     }
 
@@ -242,10 +266,11 @@ mod tests {
              - PostgreSQL: postgres (PostgreSQL) 15.1: fsync=on\n\
              - Each row: 8 s after a warm-up of 2 s; load generator, node and store share the machine\n\
              - R: 20000 strict Ed25519 verifications/s on one core (19000 before, 21000 after)\n\
-             - Peak memory of the node on sqlite: 64 MiB\n\n\
-             | store | batch | connections | streams | events/s | ratio to R | p50 ms | p99 ms | errors |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n\
-             | sqlite | 100 | 16 | 1 | 15000 | 0.75 | 8.12 | 20.00 | 1 |\n\n\
+             - Peak memory of the node on sqlite: 64 MiB\n\
+             - One caller without a server, a transaction an event, on sqlite: 1800 events/s (`bowline bench writer`)\n\n\
+             | store | batch | connections | streams | sent/s | events/s | ratio to R | p50 ms | p99 ms | errors |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n\
+             | sqlite | 100 | 16 | 1 | all | 15000 | 0.75 | 8.12 | 20.00 | 1 |\n\n\
              <!-- bench ingest end -->"
         );
     }

@@ -88,7 +88,7 @@ impl Workload {
 }
 
 /// An order of about that many bytes, never less than its fields need.
-fn payload(order: u64, bytes: usize) -> String {
+pub(super) fn payload(order: u64, bytes: usize) -> String {
     let fields = format!(
         r#"{{"order_id":"order-{order}","customer_id":"customer-{}","currency":"EUR","amount_cents":{},"lines":[{{"sku":"sku-{}","quantity":{}}}],"note":""#,
         order % 9_973,

@@ -5,6 +5,7 @@
 //! the first failure is kept for a person to read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,22 @@ pub(super) struct Load {
     pub(super) connections: usize,
     pub(super) warmup: Duration,
     pub(super) measure: Duration,
+    /// Between two requests of the whole load; none for a closed loop.
+    pub(super) pace: Option<Duration>,
+}
+
+/// When the next request is due, for all connections together.
+#[derive(Debug)]
+struct Schedule {
+    start: Instant,
+    pace: Duration,
+    given: AtomicU32,
+}
+
+impl Schedule {
+    fn next(&self) -> Instant {
+        self.start + self.pace * self.given.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// When answers count.
@@ -115,12 +132,14 @@ pub(super) fn run(target: &Target, pool: Pool, load: Load) -> Result<(Measured, 
     let pool = Arc::new(pool);
     let from = Instant::now() + load.warmup;
     let window = Window { from, until: from + load.measure };
+    let schedule = |pace| Arc::new(Schedule { start: Instant::now(), pace, given: AtomicU32::new(0) });
+    let schedule = load.pace.map(schedule);
     let parts: Vec<Result<Measured, Failure>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let connections = (load.connections + threads - 1 - thread) / threads;
-                let pool = Arc::clone(&pool);
-                scope.spawn(move || run_thread(target, &pool, connections, window))
+                let work = Work { target, pool: Arc::clone(&pool), window, schedule: schedule.clone() };
+                scope.spawn(move || run_thread(&work, connections))
             })
             .collect();
         let lost = || Err(Failure::new(Exit::Usage, "a thread of the load generator ended unexpectedly"));
@@ -139,12 +158,16 @@ pub(super) fn run(target: &Target, pool: Pool, load: Load) -> Result<(Measured, 
     Ok((measured, pool))
 }
 
-fn run_thread(
-    target: &Target,
-    pool: &Arc<Pool>,
-    connections: usize,
+/// What each thread of the load works on.
+struct Work<'a> {
+    target: &'a Target,
+    pool: Arc<Pool>,
     window: Window,
-) -> Result<Measured, Failure> {
+    schedule: Option<Arc<Schedule>>,
+}
+
+fn run_thread(work: &Work<'_>, connections: usize) -> Result<Measured, Failure> {
+    let window = work.window;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -152,8 +175,14 @@ fn run_thread(
     runtime.block_on(async {
         let mut running = JoinSet::new();
         for _ in 0..connections {
-            let work = connection(target.clone(), Arc::clone(pool), window, Measured::new()?);
-            running.spawn(tokio::time::timeout_at((window.until + LAST_ANSWER).into(), work));
+            let connection = Connection {
+                target: work.target.clone(),
+                pool: Arc::clone(&work.pool),
+                window,
+                schedule: work.schedule.clone(),
+            };
+            let run = connection.run(Measured::new()?);
+            running.spawn(tokio::time::timeout_at((window.until + LAST_ANSWER).into(), run));
         }
         let mut measured = Measured::new()?;
         while let Some(ended) = running.join_next().await {
@@ -167,54 +196,72 @@ fn run_thread(
     })
 }
 
-/// One connection's loop; connects again after a failure.
-async fn connection(target: Target, pool: Arc<Pool>, window: Window, mut measured: Measured) -> Measured {
-    let mut failures = 0;
-    let mut sender = None;
-    while failures < FAILURES_MAX && Instant::now() < window.until {
-        let mut open = match sender.take() {
-            Some(open) => open,
-            None => match connect(&target.authority).await {
-                Ok(open) => open,
-                Err(problem) => {
+struct Connection {
+    target: Target,
+    pool: Arc<Pool>,
+    window: Window,
+    schedule: Option<Arc<Schedule>>,
+}
+
+impl Connection {
+    /// One connection's loop; connects again after a failure.
+    async fn run(self, mut measured: Measured) -> Measured {
+        let Self { target, pool, window, schedule } = self;
+        let mut failures = 0;
+        let mut sender = None;
+        while failures < FAILURES_MAX && Instant::now() < window.until {
+            let mut open = match sender.take() {
+                Some(open) => open,
+                None => match connect(&target.authority).await {
+                    Ok(open) => open,
+                    Err(problem) => {
+                        measured.fail(problem);
+                        failures += 1;
+                        tokio::time::sleep(FAILURE_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let Some(body) = pool.take() else {
+                measured.exhausted = true;
+                break;
+            };
+            // A request that is due waits for its connection, and that time is part of its latency.
+            let sent = match &schedule {
+                Some(schedule) => {
+                    let due = schedule.next();
+                    tokio::time::sleep_until(due.into()).await;
+                    due
+                }
+                None => Instant::now(),
+            };
+            match exchange(&target, &mut open, body).await {
+                Ok(Answer::Taken { events }) => {
+                    let answered = Instant::now();
+                    failures = 0;
+                    sender = Some(open);
+                    measured.last_answer = Some(answered);
+                    if answered >= window.from && answered <= window.until {
+                        measured.requests += 1;
+                        measured.events += events;
+                        let micros = u64::try_from((answered - sent).as_micros()).unwrap_or(LATENCY_US_MAX);
+                        measured.latency.saturating_record(micros);
+                    }
+                }
+                Ok(Answer::Refused { problem }) => {
                     measured.fail(problem);
                     failures += 1;
+                    sender = Some(open);
                     tokio::time::sleep(FAILURE_PAUSE).await;
-                    continue;
                 }
-            },
-        };
-        let Some(body) = pool.take() else {
-            measured.exhausted = true;
-            break;
-        };
-        let sent = Instant::now();
-        match exchange(&target, &mut open, body).await {
-            Ok(Answer::Taken { events }) => {
-                let answered = Instant::now();
-                failures = 0;
-                sender = Some(open);
-                measured.last_answer = Some(answered);
-                if answered >= window.from && answered <= window.until {
-                    measured.requests += 1;
-                    measured.events += events;
-                    let micros = u64::try_from((answered - sent).as_micros()).unwrap_or(LATENCY_US_MAX);
-                    measured.latency.saturating_record(micros);
+                Err(error) => {
+                    measured.fail(format!("the connection broke: {error}"));
+                    failures += 1;
                 }
-            }
-            Ok(Answer::Refused { problem }) => {
-                measured.fail(problem);
-                failures += 1;
-                sender = Some(open);
-                tokio::time::sleep(FAILURE_PAUSE).await;
-            }
-            Err(error) => {
-                measured.fail(format!("the connection broke: {error}"));
-                failures += 1;
             }
         }
+        measured
     }
-    measured
 }
 
 async fn connect(authority: &str) -> Result<SendRequest<Full<Bytes>>, String> {

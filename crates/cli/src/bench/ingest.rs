@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// How long to run before that without counting
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = RangedU64ValueParser::<u64>::new().range(0..=600))]
     warmup_secs: u64,
+    /// Events a second to send at most, evenly; as fast as the answers come if absent
+    #[arg(long, value_name = "EVENTS", value_parser = RangedU64ValueParser::<u64>::new().range(1..=10_000_000))]
+    rate: Option<u64>,
     /// Bytes of one payload, about
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     payload_bytes: usize,
@@ -62,6 +65,7 @@ pub(super) fn run(context: &Context, options: Options) -> Outcome {
         connections: options.connections as usize,
         warmup: Duration::from_secs(options.warmup_secs),
         measure: Duration::from_secs(options.seconds),
+        pace: options.rate.map(|rate| Duration::from_secs_f64(options.batch as f64 / rate as f64)),
     };
     let pool = prepare(&options, &target, &workload, load)?;
     let (measured, _) = drive::run(&target, pool, load)?;
@@ -117,7 +121,7 @@ fn prepare(options: &Options, target: &Target, workload: &Workload, load: Load) 
     let events = (options.connections * options.batch * 4).clamp(CALIBRATION_EVENTS, CALIBRATION_EVENTS_MAX);
     let first = events.div_ceil(options.batch);
     let pool = Pool::new(workload.bodies(0, first).map_err(refuse)?);
-    let short = Load { warmup: Duration::ZERO, measure: CALIBRATION, ..load };
+    let short = Load { warmup: Duration::ZERO, measure: CALIBRATION, pace: None, ..load };
     let (measured, pool) = drive::run(target, pool, short)?;
     if measured.events == 0 {
         let why = measured.first_error.unwrap_or_else(|| "no answer within a second".to_owned());
@@ -181,7 +185,12 @@ mod tests {
 
     #[test]
     fn enough_is_signed_and_never_more_than_the_limit() {
-        let load = Load { connections: 16, warmup: Duration::from_secs(2), measure: Duration::from_secs(8) };
+        let load = Load {
+            connections: 16,
+            warmup: Duration::from_secs(2),
+            measure: Duration::from_secs(8),
+            pace: None,
+        };
         assert_eq!(wanted_bodies(10_000.0, load, 100), 1_500);
         assert_eq!(wanted_bodies(1e9, load, 100), SIGNED_EVENTS_MAX / 100);
         assert_eq!(wanted_bodies(0.1, load, 100), 16);

@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, options: Options, method: Method) -> Outcom
     let duration = Duration::from_secs(options.seconds);
     let per_sec = match method {
         Method::Single => rate(&key, &signed, duration),
-        Method::Prepared => rate(&PreparedKey::new(key), &signed, duration),
+        Method::Prepared => rate(&PreparedKey::wide(key), &signed, duration),
     };
     let per_sec = per_sec.ok_or_else(|| Failure::no("a valid signature was refused"))?;
     match context.is_json() {

@@ -156,12 +156,10 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.api.problems();
         let limits = &self.line.limits;
-        if limits.batch_events_max > limits.group_events_max
-            || limits.batch_events_max > limits.pending_events_max
-        {
+        if limits.batch_events_max > limits.pending_events_max {
             problems.push(
-                "line.limits.batch_events_max is larger than group_events_max or pending_events_max: \
-                 such a batch could never be committed"
+                "line.limits.batch_events_max is larger than pending_events_max: such a batch could never be \
+                 committed"
                     .to_owned(),
             );
         }

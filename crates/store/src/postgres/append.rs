@@ -1,16 +1,19 @@
-//! The write path: one transaction a batch, whose round trips do not grow with the number of events.
+//! The write path: two statements a batch, each a transaction of its own, however many events it has.
 //!
-//! The counters are locked in the order of their keys, so two processes can't wait for each other; what is
-//! read after that is read in a new snapshot, so it holds all that was written before. Each look-up is a lateral
-//! join with a limit, which PostgreSQL can only answer by probing an index once an event.
+//! The first reads, in one snapshot, the counters and what the streams know of the batch. The second locks the
+//! counters in the order of their keys, and writes only if none has moved since: an unmoved counter means that no
+//! event was added, so what was read still holds. If another process was faster, the batch is decided again, now
+//! and for a while with the counters locked before anything is read. Each look-up is a lateral join with a limit,
+//! which PostgreSQL can only answer by probing an index once an event.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bowline_types::{CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{SequencerSigner, VerifiedEvent};
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::error::{refuse, refuse_commit};
@@ -18,61 +21,204 @@ use super::listen::CHANNEL;
 use super::rows::{EVENT_COLUMNS, moment, signed, stored_event, stream, unsigned};
 use crate::StoreError;
 use crate::records::{AppendReport, CursorRecord, KnownEvent};
-use crate::sequencing::{Counter, EntityKey, Known, Row, entity_key, sequence};
+use crate::sequencing::{Counter, EntityKey, Known, Row, Sequenced, entity_key, sequence};
 
-pub(super) async fn append(
-    pool: &PgPool,
-    batch: Vec<VerifiedEvent>,
-    signer: Arc<SequencerSigner>,
-    now: Timestamp,
-) -> Result<AppendReport, StoreError> {
-    let streams: BTreeSet<StreamId> = batch.iter().map(|e| e.envelope.stream).collect();
-    let (mut transaction, counters) = lock(pool, &streams, now).await.map_err(|e| refuse(&e))?;
-    let known = known(&mut transaction, &batch, counters).await.map_err(|e| refuse(&e))?;
-    let sequenced = tokio::task::spawn_blocking(move || sequence(batch, known, &signer, now))
-        .await
-        .map_err(|e| StoreError::Internal(e.to_string()))?;
-    if sequenced.rows.is_empty() {
-        transaction.rollback().await.map_err(|e| refuse(&e))?;
-    } else {
-        write(&mut transaction, &sequenced.rows, &sequenced.counters).await.map_err(|e| refuse(&e))?;
-        transaction.commit().await.map_err(|e| refuse_commit(&e))?;
+/// Appends that lock first after another process was seen on the same streams: a batch that is decided twice
+/// is signed twice.
+const LOCK_FIRST_APPENDS: u32 = 64;
+
+/// What an append is made of.
+pub(super) struct Append {
+    pub(super) batch: Arc<Vec<VerifiedEvent>>,
+    pub(super) signer: Arc<SequencerSigner>,
+    pub(super) now: Timestamp,
+}
+
+/// Appends of which others were seen to be faster.
+#[derive(Debug, Default)]
+pub(super) struct Contention {
+    lock_first: AtomicU32,
+}
+
+impl Contention {
+    fn is_expected(&self) -> bool {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.lock_first.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
+
+    fn met(&self) {
+        self.lock_first.store(LOCK_FIRST_APPENDS, Ordering::Relaxed);
+    }
+}
+
+impl Append {
+    pub(super) async fn run(
+        &self,
+        pool: &PgPool,
+        contention: &Contention,
+    ) -> Result<AppendReport, StoreError> {
+        let streams: BTreeSet<StreamId> = self.batch.iter().map(|e| e.envelope.stream).collect();
+        if !contention.is_expected() {
+            if let Some(report) = self.unlocked(pool, &streams).await? {
+                return Ok(report);
+            }
+            contention.met();
+        }
+        self.locked(pool, &streams).await
+    }
+
+    /// None if another process appended to one of the streams meanwhile; nothing was written then.
+    async fn unlocked(
+        &self,
+        pool: &PgPool,
+        streams: &BTreeSet<StreamId>,
+    ) -> Result<Option<AppendReport>, StoreError> {
+        let mut connection = pool.acquire().await.map_err(|e| refuse(&e))?;
+        let mut known = known(&mut connection, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        if known.counters.len() < streams.len() {
+            create_streams(&mut connection, streams, self.now).await.map_err(|e| refuse(&e))?;
+            known = self::known(&mut connection, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        }
+        let read = known.counters.clone();
+        let sequenced = self.sequence(known).await?;
+        let written = write(&mut connection, &self.batch, &sequenced, &read).await;
+        Ok(written.map_err(|e| refuse_commit(&e))?.then(|| report(sequenced)))
+    }
+
+    /// Waits for the counters first, so that nobody can be faster.
+    async fn locked(&self, pool: &PgPool, streams: &BTreeSet<StreamId>) -> Result<AppendReport, StoreError> {
+        let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
+        if lock_counters(&mut transaction, streams).await.map_err(|e| refuse(&e))? < streams.len() as u64 {
+            // Creating may wait for another process that creates the same stream, and that one may wait for a
+            // counter which is locked here: so let go of them first.
+            transaction.rollback().await.map_err(|e| refuse(&e))?;
+            create_streams(&mut *pool.acquire().await.map_err(|e| refuse(&e))?, streams, self.now)
+                .await
+                .map_err(|e| refuse(&e))?;
+            return Box::pin(self.locked(pool, streams)).await;
+        }
+        let known = known(&mut transaction, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        let read = known.counters.clone();
+        let sequenced = self.sequence(known).await?;
+        if write(&mut transaction, &self.batch, &sequenced, &read).await.map_err(|e| refuse(&e))? {
+            transaction.commit().await.map_err(|e| refuse_commit(&e))?;
+            Ok(report(sequenced))
+        } else {
+            Err(StoreError::Internal("a locked counter moved".to_owned()))
+        }
+    }
+
+    /// Decides and signs, away from the threads that serve connections.
+    async fn sequence(&self, known: Known) -> Result<Sequenced, StoreError> {
+        let (batch, signer, now) = (Arc::clone(&self.batch), Arc::clone(&self.signer), self.now);
+        tokio::task::spawn_blocking(move || sequence(&batch, known, &signer, now))
+            .await
+            .map_err(|e| StoreError::Internal(e.to_string()))
+    }
+}
+
+fn report(sequenced: Sequenced) -> AppendReport {
     let heads = sequenced.counters.iter().map(|(stream, counter)| (*stream, counter.current)).collect();
-    Ok(AppendReport { outcomes: sequenced.outcomes, heads })
+    AppendReport { outcomes: sequenced.outcomes, heads }
 }
 
-/// Begins a transaction that holds the counters of all these streams.
-async fn lock(
-    pool: &PgPool,
-    streams: &BTreeSet<StreamId>,
-    now: Timestamp,
-) -> sqlx::Result<(Transaction<'static, Postgres>, HashMap<StreamId, Counter>)> {
-    let mut transaction = pool.begin().await?;
-    let mut counters = lock_counters(&mut transaction, streams).await?;
-    if counters.len() < streams.len() {
-        // Creating may wait for another process that creates the same stream, and that one may wait for a
-        // counter which is locked here: so let go of them first.
-        transaction.rollback().await?;
-        transaction = pool.begin().await?;
-        create_streams(&mut transaction, streams, now).await?;
-        counters = lock_counters(&mut transaction, streams).await?;
-    }
-    Ok((transaction, counters))
+/// What one row of [`known`]'s statement tells.
+mod kind {
+    pub(super) const COUNTER: i32 = 0;
+    pub(super) const EVENT: i32 = 1;
+    pub(super) const ENTITY: i32 = 2;
+    pub(super) const COMMAND: i32 = 3;
 }
 
-/// What the store holds of the things that the batch names.
+/// What the store holds of the things that the batch names, as of one moment.
 async fn known(
-    transaction: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     batch: &[VerifiedEvent],
-    counters: HashMap<StreamId, Counter>,
+    streams: &BTreeSet<StreamId>,
 ) -> sqlx::Result<Known> {
-    let mut known = Known { counters, ..Known::default() };
-    known.events = known_events(transaction, batch).await?;
-    if batch.iter().any(|e| e.envelope.command_id.is_some()) {
-        known.commands = known_commands(transaction, batch).await?;
+    let (tenants, stores) = columns(streams);
+    let entities: BTreeSet<EntityKey> = batch.iter().map(entity_key).collect();
+    let entities: Vec<EntityKey> = entities.into_iter().collect();
+    let commands: Vec<(StreamId, CommandId)> = batch
+        .iter()
+        .filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)))
+        .collect();
+    let sql = format!(
+        "SELECT {counter} AS kind, 0::bigint AS ordinal, tenant_id, store_id, current_sequence AS number, updated_at,
+                NULL::uuid AS holder
+         FROM sequence_counters WHERE (tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[]))
+         UNION ALL
+         SELECT {event}, k.ordinal, NULL, NULL, e.sequence_number, NULL, NULL
+         FROM UNNEST($3::uuid[], $4::uuid[], $5::uuid[]) WITH ORDINALITY AS k (event_id, tenant_id, store_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.sequence_number FROM ves_events v
+             WHERE v.event_id = k.event_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e
+         UNION ALL
+         SELECT {entity}, k.ordinal, NULL, NULL, e.entity_version, NULL, NULL
+         FROM UNNEST($6::uuid[], $7::uuid[], $8::text[], $9::text[])
+             WITH ORDINALITY AS k (tenant_id, store_id, entity_type, entity_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.entity_version FROM ves_events v
+             WHERE v.tenant_id = k.tenant_id AND v.store_id = k.store_id
+               AND v.entity_type = k.entity_type AND v.entity_id = k.entity_id
+             ORDER BY v.sequence_number DESC LIMIT 1) AS e
+         UNION ALL
+         SELECT {command}, k.ordinal, NULL, NULL, NULL, NULL, e.event_id
+         FROM UNNEST($10::uuid[], $11::uuid[], $12::uuid[]) WITH ORDINALITY AS k (command_id, tenant_id, store_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.event_id FROM ves_events v
+             WHERE v.command_id = k.command_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e",
+        counter = kind::COUNTER,
+        event = kind::EVENT,
+        entity = kind::ENTITY,
+        command = kind::COMMAND,
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(tenants)
+        .bind(stores)
+        .bind(batch.iter().map(|e| e.envelope.event_id.uuid()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|e| e.envelope.stream.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|e| e.envelope.stream.store_id.uuid()).collect::<Vec<_>>())
+        .bind(entities.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(entities.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
+        .bind(entities.iter().map(|(_, entity_type, _)| entity_type.as_str()).collect::<Vec<_>>())
+        .bind(entities.iter().map(|(_, _, entity_id)| entity_id.as_str()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|(_, command)| command.uuid()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|(stream, _)| stream.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|(stream, _)| stream.store_id.uuid()).collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut known = Known::default();
+    let mut numbers = Vec::new();
+    for row in &rows {
+        // Ordinals count from 1.
+        let index = usize::try_from(row.try_get::<i64, _>("ordinal")?).unwrap_or_default().wrapping_sub(1);
+        match row.try_get("kind")? {
+            kind::COUNTER => {
+                let counter =
+                    Counter { current: unsigned(row, "number")?, updated_at: moment(row, "updated_at")? };
+                known.counters.insert(stream(row)?, counter);
+            }
+            kind::EVENT => {
+                if let Some(event) = batch.get(index) {
+                    numbers.push((event.envelope.stream, unsigned(row, "number")?));
+                }
+            }
+            kind::ENTITY => {
+                if let Some(entity) = entities.get(index) {
+                    known.entity_versions.insert(entity.clone(), unsigned(row, "number")?);
+                }
+            }
+            _ => {
+                if let Some(command) = commands.get(index) {
+                    known.commands.insert(*command, EventId::new(row.try_get("holder")?));
+                }
+            }
+        }
     }
-    known.entity_versions = entity_versions(transaction, batch).await?;
+    if !numbers.is_empty() {
+        known.events = known_events(connection, &numbers).await?;
+    }
     Ok(known)
 }
 
@@ -80,29 +226,19 @@ fn columns(streams: &BTreeSet<StreamId>) -> (Vec<Uuid>, Vec<Uuid>) {
     streams.iter().map(|s| (s.tenant_id.uuid(), s.store_id.uuid())).unzip()
 }
 
-async fn lock_counters(
-    connection: &mut PgConnection,
-    streams: &BTreeSet<StreamId>,
-) -> sqlx::Result<HashMap<StreamId, Counter>> {
+/// How many of the streams have a counter, which is locked now.
+async fn lock_counters(connection: &mut PgConnection, streams: &BTreeSet<StreamId>) -> sqlx::Result<u64> {
     let (tenants, stores) = columns(streams);
-    let rows = sqlx::query(
-        "SELECT tenant_id, store_id, current_sequence, updated_at FROM sequence_counters
+    sqlx::query(
+        "SELECT 1 FROM sequence_counters
          WHERE (tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[]))
          ORDER BY tenant_id, store_id FOR UPDATE",
     )
     .bind(tenants)
     .bind(stores)
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let counter = Counter {
-                current: unsigned(row, "current_sequence")?,
-                updated_at: moment(row, "updated_at")?,
-            };
-            Ok((stream(row)?, counter))
-        })
-        .collect()
+    .execute(connection)
+    .await
+    .map(|locked| locked.rows_affected())
 }
 
 async fn create_streams(
@@ -126,20 +262,22 @@ async fn create_streams(
     Ok(())
 }
 
+/// The events of these numbers, which are there and never change.
 async fn known_events(
     connection: &mut PgConnection,
-    batch: &[VerifiedEvent],
+    numbers: &[(StreamId, u64)],
 ) -> sqlx::Result<HashMap<(StreamId, EventId), KnownEvent>> {
     let sql = format!(
-        "SELECT e.* FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS k (event_id, tenant_id, store_id)
+        "SELECT e.* FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[]) AS k (tenant_id, store_id, sequence_number)
          CROSS JOIN LATERAL (
              SELECT {EVENT_COLUMNS} FROM ves_events v
-             WHERE v.event_id = k.event_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e"
+             WHERE v.tenant_id = k.tenant_id AND v.store_id = k.store_id AND v.sequence_number = k.sequence_number
+             LIMIT 1) AS e"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(batch.iter().map(|e| e.envelope.event_id.uuid()).collect::<Vec<_>>())
-        .bind(batch.iter().map(|e| e.envelope.stream.tenant_id.uuid()).collect::<Vec<_>>())
-        .bind(batch.iter().map(|e| e.envelope.stream.store_id.uuid()).collect::<Vec<_>>())
+        .bind(numbers.iter().map(|(stream, _)| stream.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(numbers.iter().map(|(stream, _)| stream.store_id.uuid()).collect::<Vec<_>>())
+        .bind(numbers.iter().map(|(_, number)| signed(*number)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
     let mut known = HashMap::with_capacity(rows.len());
@@ -156,119 +294,70 @@ async fn known_events(
     Ok(known)
 }
 
-async fn known_commands(
-    connection: &mut PgConnection,
-    batch: &[VerifiedEvent],
-) -> sqlx::Result<HashMap<(StreamId, CommandId), EventId>> {
-    let named =
-        || batch.iter().filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)));
-    let rows = sqlx::query(
-        "SELECT e.* FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[]) AS k (command_id, tenant_id, store_id)
-         CROSS JOIN LATERAL (
-             SELECT v.tenant_id, v.store_id, v.command_id, v.event_id FROM ves_events v
-             WHERE v.command_id = k.command_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e",
-    )
-    .bind(named().map(|(_, command)| command.uuid()).collect::<Vec<_>>())
-    .bind(named().map(|(stream, _)| stream.tenant_id.uuid()).collect::<Vec<_>>())
-    .bind(named().map(|(stream, _)| stream.store_id.uuid()).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let command = CommandId::new(row.try_get("command_id")?);
-            Ok(((stream(row)?, command), EventId::new(row.try_get("event_id")?)))
-        })
-        .collect()
-}
-
-async fn entity_versions(
-    connection: &mut PgConnection,
-    batch: &[VerifiedEvent],
-) -> sqlx::Result<HashMap<EntityKey, u64>> {
-    let named: BTreeSet<EntityKey> = batch.iter().map(entity_key).collect();
-    let rows = sqlx::query(
-        "SELECT k.tenant_id, k.store_id, k.entity_type, k.entity_id, v.entity_version
-         FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS k (tenant_id, store_id, entity_type, entity_id)
-         CROSS JOIN LATERAL (
-             SELECT e.entity_version FROM ves_events e
-             WHERE e.tenant_id = k.tenant_id AND e.store_id = k.store_id
-               AND e.entity_type = k.entity_type AND e.entity_id = k.entity_id
-             ORDER BY e.sequence_number DESC LIMIT 1) AS v",
-    )
-    .bind(named.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
-    .bind(named.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
-    .bind(named.iter().map(|(_, entity_type, _)| entity_type.as_str()).collect::<Vec<_>>())
-    .bind(named.iter().map(|(_, _, entity_id)| entity_id.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let key = (stream(row)?, row.try_get("entity_type")?, row.try_get("entity_id")?);
-            Ok((key, unsigned(row, "entity_version")?))
-        })
-        .collect()
-}
-
+/// Writes the rows and moves the counters if they still are where they were read; otherwise `false`, and
+/// nothing was done. One statement: each parameter is a column.
 async fn write(
     connection: &mut PgConnection,
-    rows: &[Row],
-    counters: &HashMap<StreamId, Counter>,
-) -> sqlx::Result<()> {
-    insert(connection, rows).await?;
-    let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.event.envelope.stream).collect();
-    let counters: Vec<(StreamId, Counter)> =
-        moved.iter().filter_map(|stream| counters.get(stream).map(|counter| (*stream, *counter))).collect();
-    sqlx::query(
-        "WITH moved AS (
-             UPDATE sequence_counters c SET current_sequence = n.head, updated_at = n.moment
-             FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) AS n (tenant_id, store_id, head, moment)
-             WHERE c.tenant_id = n.tenant_id AND c.store_id = n.store_id
-             RETURNING c.tenant_id, c.store_id, c.current_sequence)
-         SELECT pg_notify($5, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved",
-    )
-    .bind(counters.iter().map(|(s, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
-    .bind(counters.iter().map(|(s, _)| s.store_id.uuid()).collect::<Vec<_>>())
-    .bind(counters.iter().map(|(_, c)| signed(c.current)).collect::<Vec<_>>())
-    .bind(counters.iter().map(|(_, c)| c.updated_at.to_chrono()).collect::<Vec<_>>())
-    .bind(CHANNEL)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// One statement for all rows: each parameter is a column.
-async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()> {
+    batch: &[VerifiedEvent],
+    sequenced: &Sequenced,
+    read: &HashMap<StreamId, Counter>,
+) -> sqlx::Result<bool> {
     fn column<'a, T>(rows: &'a [Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
         rows.iter().map(value).collect()
     }
+    let rows = &sequenced.rows[..];
+    if rows.is_empty() {
+        return Ok(true);
+    }
+    let event = |row: &Row| &batch[row.index];
+    let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.receipt.stream).collect();
+    let counter = |counters: &HashMap<StreamId, Counter>, stream: &StreamId| counters.get(stream).copied();
+    let counters: Vec<(StreamId, Counter, Counter)> = moved
+        .iter()
+        .filter_map(|s| Some((*s, counter(read, s)?, counter(&sequenced.counters, s)?)))
+        .collect();
     let sql = format!(
-        "INSERT INTO ves_events ({EVENT_COLUMNS}, created_at, leaf)
-         SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
-             $8::text[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::bytea[], $15::bytea[],
-             $16::bytea[], $17::bytea[], $18::bigint[], $19::uuid[], $20::bigint[], $21::bigint[], $22::timestamptz[],
-             $23::uuid[], $24::bigint[], $25::bytea[], $26::bytea[], $27::bytea[], $28::timestamptz[], $29::bytea[])"
+        "WITH locked AS MATERIALIZED (
+             SELECT c.tenant_id, c.store_id, n.head, n.moment, c.current_sequence = n.expected AS unmoved
+             FROM UNNEST($30::uuid[], $31::uuid[], $32::bigint[], $33::bigint[], $34::timestamptz[])
+                 AS n (tenant_id, store_id, expected, head, moment)
+             JOIN sequence_counters c ON c.tenant_id = n.tenant_id AND c.store_id = n.store_id
+             ORDER BY c.tenant_id, c.store_id FOR UPDATE OF c),
+         verdict AS MATERIALIZED (SELECT count(*) FILTER (WHERE unmoved) = cardinality($30::uuid[]) AS unmoved FROM locked),
+         added AS (
+             INSERT INTO ves_events ({EVENT_COLUMNS}, created_at, leaf)
+             SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
+                 $8::text[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::bytea[], $15::bytea[],
+                 $16::bytea[], $17::bytea[], $18::bigint[], $19::uuid[], $20::bigint[], $21::bigint[], $22::timestamptz[],
+                 $23::uuid[], $24::bigint[], $25::bytea[], $26::bytea[], $27::bytea[], $28::timestamptz[], $29::bytea[])
+             WHERE (SELECT unmoved FROM verdict)),
+         moved AS (
+             UPDATE sequence_counters c SET current_sequence = l.head, updated_at = l.moment FROM locked l
+             WHERE (SELECT unmoved FROM verdict) AND c.tenant_id = l.tenant_id AND c.store_id = l.store_id
+             RETURNING c.tenant_id, c.store_id, c.current_sequence)
+         SELECT pg_notify($35, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved"
     );
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(column(rows, |r| r.event.envelope.stream.tenant_id.uuid()))
-        .bind(column(rows, |r| r.event.envelope.stream.store_id.uuid()))
+    let written = sqlx::query(AssertSqlSafe(sql))
+        .bind(column(rows, |r| r.receipt.stream.tenant_id.uuid()))
+        .bind(column(rows, |r| r.receipt.stream.store_id.uuid()))
         .bind(column(rows, |r| signed(r.receipt.sequence_number)))
-        .bind(column(rows, |r| r.event.envelope.event_id.uuid()))
-        .bind(column(rows, |r| i64::from(r.event.envelope.ves_version)))
-        .bind(column(rows, |r| r.event.envelope.source_agent_id.uuid()))
-        .bind(column(rows, |r| i64::from(r.event.envelope.agent_key_id)))
-        .bind(column(rows, |r| r.event.envelope.entity_type.as_str()))
-        .bind(column(rows, |r| r.event.envelope.entity_id.as_str()))
-        .bind(column(rows, |r| r.event.envelope.event_type.as_str()))
-        .bind(column(rows, |r| r.event.envelope.created_at.as_str()))
-        .bind(column(rows, |r| i16::from(r.event.envelope.payload.kind() != 0)))
-        .bind(column(rows, |r| r.event.envelope.payload.text()))
-        .bind(column(rows, |r| &r.event.envelope.payload_plain_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &r.event.envelope.payload_cipher_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &r.event.signing_hash.as_bytes()[..]))
-        .bind(column(rows, |r| &r.event.envelope.agent_signature.as_bytes()[..]))
-        .bind(column(rows, |r| r.event.envelope.agent_signature_scheme.map(i64::from)))
-        .bind(column(rows, |r| r.event.envelope.command_id.map(CommandId::uuid)))
-        .bind(column(rows, |r| r.event.envelope.base_version.map(signed)))
+        .bind(column(rows, |r| r.receipt.event_id.uuid()))
+        .bind(column(rows, |r| i64::from(event(r).envelope.ves_version)))
+        .bind(column(rows, |r| event(r).envelope.source_agent_id.uuid()))
+        .bind(column(rows, |r| i64::from(event(r).envelope.agent_key_id)))
+        .bind(column(rows, |r| event(r).envelope.entity_type.as_str()))
+        .bind(column(rows, |r| event(r).envelope.entity_id.as_str()))
+        .bind(column(rows, |r| event(r).envelope.event_type.as_str()))
+        .bind(column(rows, |r| event(r).envelope.created_at.as_str()))
+        .bind(column(rows, |r| i16::from(event(r).envelope.payload.kind() != 0)))
+        .bind(column(rows, |r| event(r).envelope.payload.text()))
+        .bind(column(rows, |r| &event(r).envelope.payload_plain_hash.as_bytes()[..]))
+        .bind(column(rows, |r| &event(r).envelope.payload_cipher_hash.as_bytes()[..]))
+        .bind(column(rows, |r| &event(r).signing_hash.as_bytes()[..]))
+        .bind(column(rows, |r| &event(r).envelope.agent_signature.as_bytes()[..]))
+        .bind(column(rows, |r| event(r).envelope.agent_signature_scheme.map(i64::from)))
+        .bind(column(rows, |r| event(r).envelope.command_id.map(CommandId::uuid)))
+        .bind(column(rows, |r| event(r).envelope.base_version.map(signed)))
         .bind(column(rows, |r| signed(r.entity_version)))
         .bind(column(rows, |r| r.receipt.sequenced_at.to_chrono()))
         .bind(column(rows, |r| r.receipt.sequencer_id))
@@ -276,11 +365,17 @@ async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()>
         .bind(column(rows, |r| &r.receipt.receipt_hash.as_bytes()[..]))
         .bind(column(rows, |r| &r.receipt.signature.as_bytes()[..]))
         .bind(column(rows, |r| &r.receipt.attestation.as_bytes()[..]))
-        .bind(column(rows, |r| -> DateTime<Utc> { r.event.created_at.to_chrono() }))
+        .bind(column(rows, |r| -> DateTime<Utc> { event(r).created_at.to_chrono() }))
         .bind(column(rows, |r| &r.leaf.as_bytes()[..]))
-        .execute(connection)
+        .bind(counters.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(counters.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
+        .bind(counters.iter().map(|(_, before, _)| signed(before.current)).collect::<Vec<_>>())
+        .bind(counters.iter().map(|(_, _, after)| signed(after.current)).collect::<Vec<_>>())
+        .bind(counters.iter().map(|(_, _, after)| after.updated_at.to_chrono()).collect::<Vec<_>>())
+        .bind(CHANNEL)
+        .fetch_all(connection)
         .await?;
-    Ok(())
+    Ok(written.len() == counters.len())
 }
 
 pub(super) async fn advance_cursor(pool: &PgPool, cursor: &CursorRecord) -> Result<(), StoreError> {

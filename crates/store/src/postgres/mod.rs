@@ -91,11 +91,15 @@ impl PostgresConfig {
 /// autovacuum comes only once a minute, and until then a young table's indexes all look alike to the planner.
 const ANALYZE_AT_ROWS: [u64; 3] = [200, 2_000, 20_000];
 
+/// A connection that has been idle for less is taken without asking whether it lives.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
 /// The shared store.
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
     rows_written: AtomicU64,
+    contention: append::Contention,
     tail: Tail,
     changes: Changes,
     listener: tokio::task::JoinHandle<()>,
@@ -114,6 +118,16 @@ impl PostgresStore {
             .max_connections(config.connections_max.max(2))
             .acquire_timeout(Duration::from_millis(config.acquire_ms_max))
             .after_connect(|connection, _| Box::pin(make_durable(connection)))
+            // A connection that was busy just now needs no round trip to show that it lives.
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                Box::pin(async move {
+                    if used.idle_for >= TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|e| refuse(&e))?;
@@ -122,7 +136,17 @@ impl PostgresStore {
         let changes = Changes::default();
         changes::load(&pool, &changes).await.map_err(|e| refuse(&e))?;
         let listener = tokio::spawn(listen::listen(pool.clone(), tail.clone(), changes.clone()));
-        Ok((Self { pool, rows_written: AtomicU64::new(0), tail, changes, listener }, applied))
+        Ok((
+            Self {
+                pool,
+                rows_written: AtomicU64::new(0),
+                contention: append::Contention::default(),
+                tail,
+                changes,
+                listener,
+            },
+            applied,
+        ))
     }
 
     fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -231,7 +255,8 @@ impl LineStore for PostgresStore {
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
         let began = Instant::now();
-        let report = self.counted(append::append(&self.pool, batch, signer, now).await)?;
+        let append = append::Append { batch: Arc::new(batch), signer, now };
+        let report = self.counted(append.run(&self.pool, &self.contention).await)?;
         record_append(began.elapsed(), &report);
         self.tell_planner(report.outcomes.len() as u64);
         for (stream, head) in &report.heads {

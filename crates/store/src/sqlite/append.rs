@@ -25,20 +25,14 @@ pub(super) fn append(
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known = known(&transaction, &batch)?;
-    let sequenced = sequence(batch, known, signer, now);
+    let sequenced = sequence(&batch, known, signer, now);
     let mut stream_numbers = HashMap::with_capacity(sequenced.counters.len());
     for row in &sequenced.rows {
-        let stream = row.event.envelope.stream;
-        let number = match stream_numbers.get(&stream) {
-            Some(number) => *number,
-            None => {
-                let number = ensure_stream(&transaction, stream, now)?;
-                stream_numbers.insert(stream, number);
-                number
-            }
-        };
-        insert(&transaction, number, row)?;
+        if let Entry::Vacant(entry) = stream_numbers.entry(row.receipt.stream) {
+            entry.insert(ensure_stream(&transaction, row.receipt.stream, now)?);
+        }
     }
+    insert(&transaction, &stream_numbers, &batch, &sequenced.rows)?;
     for (stream, counter) in &sequenced.counters {
         if let Some(number) = stream_numbers.get(stream) {
             advance_counter(&transaction, *number, counter)?;
@@ -60,23 +54,29 @@ fn commit_failed(error: rusqlite::Error) -> Failure {
 /// What the store holds of the things that the batch names.
 fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known, Failure> {
     let mut known = Known::default();
+    let mut numbers = HashMap::new();
+    let event_of_id =
+        format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = ?1 AND stream_no = ?2");
+    let mut event_of_id = transaction.prepare_cached(&event_of_id)?;
+    let mut version_of_entity = transaction.prepare_cached(
+        "SELECT entity_version FROM ves_events
+         WHERE stream_no = ?1 AND entity_type = ?2 AND entity_id = ?3 ORDER BY position DESC LIMIT 1",
+    )?;
     for event in batch {
         let envelope = &event.envelope;
         let stream = envelope.stream;
-        let Some(number) = stream_no(transaction, stream)? else { continue };
-        if let Entry::Vacant(entry) = known.counters.entry(stream) {
-            let counter = transaction
-                .prepare_cached(
-                    "SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1",
-                )?
-                .query_row([number], |row| {
-                    Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? })
-                })?;
-            entry.insert(counter);
-        }
-        let sql = format!("SELECT {EVENT_COLUMNS} FROM ves_events WHERE event_id = ?1 AND stream_no = ?2");
-        let earlier = transaction
-            .prepare_cached(&sql)?
+        let number = match numbers.entry(stream) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let number = stream_no(transaction, stream)?;
+                if let Some(number) = number {
+                    known.counters.insert(stream, counter(transaction, number)?);
+                }
+                *entry.insert(number)
+            }
+        };
+        let Some(number) = number else { continue };
+        let earlier = event_of_id
             .query_row((envelope.event_id.as_bytes(), number), |row| stored_event(row, stream))
             .optional()?;
         if let Some(earlier) = earlier {
@@ -93,17 +93,19 @@ fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known
             }
         }
         if let Entry::Vacant(entry) = known.entity_versions.entry(entity_key(event)) {
-            let version = transaction
-                .prepare_cached(
-                    "SELECT entity_version FROM ves_events
-                     WHERE stream_no = ?1 AND entity_type = ?2 AND entity_id = ?3 ORDER BY position DESC LIMIT 1",
-                )?
+            let version = version_of_entity
                 .query_row((number, &envelope.entity_type, &envelope.entity_id), |row| unsigned(row, 0))
                 .optional()?;
             entry.insert(version.unwrap_or(0));
         }
     }
     Ok(known)
+}
+
+fn counter(transaction: &Transaction<'_>, stream_no: i64) -> rusqlite::Result<Counter> {
+    transaction
+        .prepare_cached("SELECT current_sequence, updated_at FROM sequence_counters WHERE stream_no = ?1")?
+        .query_row([stream_no], |row| Ok(Counter { current: unsigned(row, 0)?, updated_at: moment(row, 1)? }))
 }
 
 fn ensure_stream(transaction: &Transaction<'_>, stream: StreamId, now: Timestamp) -> Result<i64, Failure> {
@@ -119,43 +121,52 @@ fn ensure_stream(transaction: &Transaction<'_>, stream: StreamId, now: Timestamp
     Ok(number)
 }
 
-fn insert(transaction: &Transaction<'_>, stream_no: i64, row: &Row) -> Result<(), Failure> {
-    let (event, receipt) = (&row.event.envelope, &row.receipt);
-    let position = position(stream_no, receipt.sequence_number);
-    let sql = format!(
+fn insert(
+    transaction: &Transaction<'_>,
+    stream_numbers: &HashMap<StreamId, i64>,
+    batch: &[VerifiedEvent],
+    rows: &[Row],
+) -> Result<(), Failure> {
+    let into_events = format!(
         "INSERT INTO ves_events ({EVENT_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
          ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
     );
-    transaction.prepare_cached(&sql)?.execute(rusqlite::params![
-        position,
-        event.event_id.as_bytes(),
-        event.ves_version,
-        event.source_agent_id.as_bytes(),
-        event.agent_key_id,
-        event.entity_type,
-        event.entity_id,
-        event.event_type,
-        event.created_at,
-        event.payload.kind(),
-        event.payload.text(),
-        event.payload_plain_hash.as_bytes(),
-        event.payload_cipher_hash.as_bytes(),
-        row.event.signing_hash.as_bytes(),
-        event.agent_signature.as_bytes(),
-        event.agent_signature_scheme,
-        event.command_id.as_ref().map(|id| id.as_bytes()),
-        event.base_version.map(signed),
-        signed(row.entity_version),
-        receipt.sequenced_at.micros(),
-        receipt.sequencer_id.as_bytes(),
-        receipt.key_version,
-        receipt.receipt_hash.as_bytes(),
-        receipt.signature.as_bytes(),
-        receipt.attestation.as_bytes(),
-    ])?;
-    transaction
-        .prepare_cached("INSERT INTO ves_leaves VALUES (?1, ?2)")?
-        .execute((position, row.leaf.as_bytes()))?;
+    let mut into_events = transaction.prepare_cached(&into_events)?;
+    let mut into_leaves = transaction.prepare_cached("INSERT INTO ves_leaves VALUES (?1, ?2)")?;
+    for row in rows {
+        let receipt = &row.receipt;
+        let Some(stream_no) = stream_numbers.get(&receipt.stream) else { continue };
+        let position = position(*stream_no, receipt.sequence_number);
+        let VerifiedEvent { envelope, signing_hash, .. } = &batch[row.index];
+        into_events.execute(rusqlite::params![
+            position,
+            envelope.event_id.as_bytes(),
+            envelope.ves_version,
+            envelope.source_agent_id.as_bytes(),
+            envelope.agent_key_id,
+            envelope.entity_type,
+            envelope.entity_id,
+            envelope.event_type,
+            envelope.created_at,
+            envelope.payload.kind(),
+            envelope.payload.text(),
+            envelope.payload_plain_hash.as_bytes(),
+            envelope.payload_cipher_hash.as_bytes(),
+            signing_hash.as_bytes(),
+            envelope.agent_signature.as_bytes(),
+            envelope.agent_signature_scheme,
+            envelope.command_id.as_ref().map(|id| id.as_bytes()),
+            envelope.base_version.map(signed),
+            signed(row.entity_version),
+            receipt.sequenced_at.micros(),
+            receipt.sequencer_id.as_bytes(),
+            receipt.key_version,
+            receipt.receipt_hash.as_bytes(),
+            receipt.signature.as_bytes(),
+            receipt.attestation.as_bytes(),
+        ])?;
+        into_leaves.execute((position, row.leaf.as_bytes()))?;
+    }
     Ok(())
 }
 

@@ -151,8 +151,12 @@ fn processes_that_create_streams_never_wait_in_a_circle() {
         until(async || waiting().await == 2).await;
         made.rollback().await.unwrap();
 
-        assert_eq!(soon(wide).await.unwrap(), ["accepted 1", "accepted 1", "accepted 2"]);
-        assert_eq!(soon(narrow).await.unwrap(), ["accepted 2", "accepted 3"]);
+        // Either may be the first to write.
+        let both = (soon(wide).await.unwrap(), soon(narrow).await.unwrap());
+        let wide_first = (["accepted 1", "accepted 1", "accepted 2"], ["accepted 2", "accepted 3"]);
+        let narrow_first = (["accepted 2", "accepted 1", "accepted 3"], ["accepted 1", "accepted 2"]);
+        let is = |order: ([&str; 3], [&str; 2])| both.0 == order.0 && both.1 == order.1;
+        assert!(is(wide_first) || is(narrow_first), "{both:?}");
     });
 }
 
@@ -194,13 +198,13 @@ fn round_trips_do_not_grow_with_the_events() {
             append(&store, batch).with_subscriber(log.clone()).await;
             statements.push(log.lines().len());
         }
-        assert!(statements[0] >= 5, "the statements are not seen: {statements:?}");
-        assert_eq!(statements[0], statements[1]);
+        // What is known, and what is written.
+        assert_eq!(statements, [2, 2]);
     });
 }
 
 #[test]
-fn a_connection_that_breaks_in_an_append_changes_nothing() {
+fn a_connection_that_breaks_before_an_append_writes_changes_nothing() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let store = open(place.database()).await;
         let stream = new_stream();
@@ -209,7 +213,7 @@ fn a_connection_that_breaks_in_an_append_changes_nothing() {
 
         let mut holder = place.connect().await;
         let mut lock = holder.begin().await.unwrap();
-        sqlx::raw_sql("SELECT * FROM sequence_counters FOR UPDATE").execute(&mut *lock).await.unwrap();
+        sqlx::raw_sql("LOCK TABLE ves_events IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         let (appender, sent) = (Arc::clone(&store), batch.clone());
         let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
         let waiting = "wait_event_type = 'Lock' AND query LIKE '%sequence_counters%'";
@@ -225,7 +229,7 @@ fn a_connection_that_breaks_in_an_append_changes_nothing() {
 }
 
 #[test]
-fn a_connection_that_breaks_in_a_commit_leaves_the_outcome_unknown_and_a_replay_tells() {
+fn a_connection_that_breaks_while_an_append_writes_leaves_the_outcome_unknown_and_a_replay_tells() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
         let store = open(place.database()).await;
         let stream = new_stream();
@@ -240,7 +244,7 @@ fn a_connection_that_breaks_in_a_commit_leaves_the_outcome_unknown_and_a_replay_
         let batch = new_events(stream, 1);
         let (appender, sent) = (Arc::clone(&store), batch.clone());
         let append_task = tokio::spawn(async move { appender.append(sent, signer(), at(0)).await });
-        let committing = "wait_event = 'PgSleep' AND query = 'COMMIT'";
+        let committing = "wait_event = 'PgSleep'";
         until_there_is(&place, committing).await;
         terminate(&place, committing).await;
         let broken = soon(append_task).await.unwrap();

@@ -3,7 +3,7 @@
 //! The last is checked on signatures that lax verifiers accept: R of small order, keys and Rs with a torsion
 //! component, scalars beyond the group order.
 
-use bowline_ves::{AgentPublicKey, KeyError, PreparedKey, SecretKey, Signature};
+use bowline_ves::{AgentPublicKey, KeyError, PreparedKey, SecretKey, Signature, Verification};
 use curve25519_dalek::EdwardsPoint;
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
@@ -24,7 +24,13 @@ fn decide(key: &AgentPublicKey, message: &[u8], signature: &Signature) -> bool {
         .unwrap()
         .verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature.as_bytes()));
     assert_eq!(plain, strict.is_ok());
-    assert_eq!(plain, PreparedKey::new(*key).verify(message, signature), "{key} {signature:?}");
+    for prepared in [PreparedKey::new(*key), PreparedKey::wide(*key)] {
+        assert_eq!(plain, prepared.verify(message, signature), "{key} {signature:?}");
+        let good = SecretKey::from_seed([1; 32]);
+        let neighbour = PreparedKey::wide(good.public()).begin(b"n", &good.sign(b"n"));
+        let begun = [neighbour, prepared.begin(message, signature), neighbour, Verification::decided(false)];
+        assert_eq!(Verification::settle(&begun), [true, plain, true, false], "{key} {signature:?}");
+    }
     plain
 }
 

@@ -4,9 +4,9 @@
 
 use bowline_types::{EventId, StoreId, StreamId, TenantId};
 use bowline_ves::{
-    Commitment, EncryptedPayload, Envelope, Hash, Payload, Receipt, Signature, Tree, attestation_hash,
-    canonicalize, event_signing_hash, key_possession_challenge, leaf_hash, pad_leaf, payload_aad,
-    payload_plain_hash, receipt_hash, root, sign_envelope, state_root, stream_hash,
+    Commitment, EncryptedPayload, Envelope, Hash, Payload, Placement, Receipt, Signature, Tree,
+    attestation_hash, canonicalize, event_signing_hash, key_possession_challenge, leaf_hash, pad_leaf,
+    payload_aad, payload_plain_hash, receipt_hash, root, sign_envelope, state_root, stream_hash,
 };
 
 use crate::samples::{self, id};
@@ -203,6 +203,17 @@ fn receipts_survive_their_json_and_bind_every_field() {
     let receipt = sequencer.seal(event.stream, event.event_id, &signing_hash, 5, samples::moment());
     let key = sequencer.key.public();
     receipt.verify(Some(&signing_hash), &key).unwrap();
+    let placement = |sequence_number| Placement {
+        stream: event.stream,
+        event_id: event.event_id,
+        signing_hash: &signing_hash,
+        sequence_number,
+        sequenced_at: samples::moment(),
+    };
+    let together = sequencer.seal_all(&[placement(4), placement(5), placement(6)]);
+    assert_eq!(together[1], receipt);
+    let all = together.iter().all(|receipt| receipt.verify(Some(&signing_hash), &key).is_ok());
+    assert!(all && sequencer.seal_all(&[]).is_empty());
     let json = receipt.to_json();
     assert_eq!(json["sequencedAt"], "2025-01-01T00:00:00.123+00:00");
     assert_eq!(json["receiptHash"], receipt.receipt_hash.to_string());

@@ -1,0 +1,207 @@
+//! `bowline bench commit`: a large commitment: how long it takes, how long a proof out of it takes, how many
+//! proofs a second one core verifies, and how soon a node on such a store is ready.
+//!
+//! It fills a scratch store below the temporary folder, without a server, and removes it again. The events are
+//! real but for the agents' signatures, which nothing here verifies.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowline_line::{CommitRange, Dependencies, Handle, ProofAnswer, Service};
+use bowline_node::{Config, open_store};
+use bowline_runtime::{Clock, SystemClock};
+use bowline_store::{CommitmentOrigin, LineStore, StoreError};
+use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId};
+use bowline_ves::{Draft, SecretKey, SequencerSigner, VerifiedEvent, event_signing_hash, sign_envelope};
+use clap::Args;
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::{output, progress};
+
+/// Events in one append while the store is filled.
+const FILL_EVENTS: u64 = 1_000;
+/// Proofs that are asked for, spread evenly.
+const PROOFS: u64 = 1_000;
+const VERIFY_TIME: Duration = Duration::from_secs(2);
+const READY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// `bowline bench commit`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Events under the commitment
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    events: u64,
+}
+
+pub(super) async fn run(context: &Context, options: Options) -> Outcome {
+    let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir();
+    let scratch = scratch.map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?;
+    let stored = |error: StoreError| Failure::no(error.to_string());
+    let config = Config::default();
+    let opened = open_store(&config.store, scratch.path().join("bowline.db"), true).await;
+    let (store, _) = opened.map_err(|error| Failure::no(error.to_string()))?;
+    let key = || SecretKey::random().map_err(|error| Failure::usage(error.to_string()));
+    let signer =
+        Arc::new(SequencerSigner { sequencer_id: uuid::Uuid::new_v4(), key_version: 1, key: key()? });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let dependencies =
+        Dependencies { store: Arc::clone(&store), signer: Arc::clone(&signer), clock: Arc::clone(&clock) };
+    let (_service, line) = Service::build(&config.line, dependencies);
+    let stream = StreamId::new(TenantId::random(), StoreId::random());
+    fill(context, store.as_ref(), &signer, stream, options.events).await?;
+
+    let began = Instant::now();
+    let range = CommitRange { sequence_start: Some(1), sequence_end: Some(options.events) };
+    let committed = line.commitments.commit(stream, range, CommitmentOrigin::Client).await;
+    committed.map_err(|error| Failure::no(error.to_string()))?;
+    let commit_secs = began.elapsed().as_secs_f64();
+    let (proofs, latency) = prove(&line, stream, options.events).await?;
+    let verified_per_sec = verify_rate(&proofs)?;
+    drop(line);
+    store.close().await;
+    let ready_ms = ready(scratch.path()).map_err(|error| stored(StoreError::Internal(error)))?;
+
+    let (p50, p99) = (latency.value_at_quantile(0.5), latency.value_at_quantile(0.99));
+    let millis = |micros: u64| micros as f64 / 1_000.0;
+    if context.is_json() {
+        let line = json!({
+            "events": options.events, "commit_seconds": commit_secs, "proof_p50_ms": millis(p50),
+            "proof_p99_ms": millis(p99), "proofs_verified_per_sec": verified_per_sec.round(), "ready_ms": ready_ms,
+        });
+        output::line(&line.to_string())?;
+    } else {
+        output::table(
+            ["events", "commit s", "proof p50 ms", "proof p99 ms", "proofs verified/s", "node ready ms"],
+            [[
+                options.events.to_string(),
+                format!("{commit_secs:.3}"),
+                format!("{:.3}", millis(p50)),
+                format!("{:.3}", millis(p99)),
+                format!("{verified_per_sec:.0}"),
+                ready_ms.to_string(),
+            ]],
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn fill(
+    context: &Context,
+    store: &dyn LineStore,
+    signer: &Arc<SequencerSigner>,
+    stream: StreamId,
+    events: u64,
+) -> Result<(), Failure> {
+    let key = SecretKey::random().map_err(|error| Failure::usage(error.to_string()))?;
+    let draft = Draft {
+        stream,
+        event_id: EventId::random(),
+        source_agent_id: AgentId::random(),
+        agent_key_id: 1,
+        entity_type: "order".to_owned(),
+        entity_id: String::new(),
+        event_type: "order.created".to_owned(),
+        created_at: SystemClock.now().to_string(),
+        payload: super::bodies::payload(1, 200).into(),
+        command_id: None,
+        base_version: None,
+    };
+    let template = Draft { entity_id: "order".to_owned(), ..draft };
+    let template =
+        sign_envelope(template, &key).map_err(|rejection| Failure::usage(rejection.to_string()))?;
+    let bar = progress::count(context.quiet(), Some(events));
+    bar.set_message("events");
+    for start in (0..events).step_by(FILL_EVENTS as usize) {
+        let event = |number: u64| {
+            let mut envelope = template.clone();
+            envelope.event_id = EventId::random();
+            envelope.entity_id = format!("order-{number}");
+            let signing_hash = event_signing_hash(&envelope);
+            VerifiedEvent { envelope, signing_hash, created_at: SystemClock.now() }
+        };
+        let batch = (start..events.min(start + FILL_EVENTS)).map(event).collect();
+        let appended = store.append(batch, Arc::clone(signer), SystemClock.now()).await;
+        appended.map_err(|error| Failure::no(error.to_string()))?;
+        bar.set_position(start + FILL_EVENTS);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+async fn prove(
+    line: &Handle,
+    stream: StreamId,
+    events: u64,
+) -> Result<(Vec<ProofAnswer>, Histogram<u64>), Failure> {
+    let mut latency = Histogram::new(3).map_err(|error| Failure::usage(format!("no histogram: {error}")))?;
+    let mut proofs = Vec::new();
+    for number in (1..=events).step_by((events / PROOFS).max(1) as usize) {
+        let began = Instant::now();
+        let proof = line.commitments.prove(stream, number, None).await;
+        proofs.push(proof.map_err(|error| Failure::no(error.to_string()))?);
+        latency.saturating_record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    Ok((proofs, latency))
+}
+
+fn verify_rate(proofs: &[ProofAnswer]) -> Result<f64, Failure> {
+    let (began, mut count) = (Instant::now(), 0_u64);
+    while began.elapsed() < VERIFY_TIME {
+        for answer in proofs {
+            let verified = answer.proof.verify(&answer.commitment.merkle_root);
+            verified.map_err(|error| Failure::no(error.to_string()))?;
+        }
+        count += proofs.len() as u64;
+    }
+    Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Milliseconds from the start of a node's process to its first answer that it is ready.
+fn ready(data: &Path) -> Result<u64, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = port.map_err(|error| said(&error))?.port();
+    let binary = std::env::current_exe().map_err(|error| said(&error))?;
+    let began = Instant::now();
+    let mut node = Command::new(binary)
+        .args(["serve", "--port", &port.to_string(), "--data"])
+        .arg(data)
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| said(&error))?;
+    let mut ready = None;
+    while ready.is_none() && began.elapsed() < READY_TIME_MAX {
+        if answers_ready(port) {
+            ready = Some(began.elapsed());
+        } else {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    // It has nothing under way, and its store goes with the folder.
+    let ended = node.kill().and_then(|()| node.wait());
+    if let Err(error) = ended {
+        output::talk(&format!("the node did not end: {error}"));
+    }
+    let ready = ready.ok_or("the node was not ready in time")?;
+    Ok(u64::try_from(ready.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn answers_ready(port: u16) -> bool {
+    use std::io::{Read as _, Write as _};
+    let asked = std::net::TcpStream::connect(("127.0.0.1", port)).and_then(|mut socket| {
+        socket.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        socket.read_exact(&mut status)?;
+        Ok(status)
+    });
+    asked.is_ok_and(|status| status == *b"HTTP/1.1 200")
+}
