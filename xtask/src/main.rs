@@ -9,6 +9,7 @@
 
 mod bench;
 mod ci;
+mod moto;
 mod postgres;
 mod test;
 mod tidy;
