@@ -125,6 +125,16 @@ impl Site {
         }
     }
 
+    /// The site's database, if it has one.
+    pub(crate) fn database_url(&self) -> Option<String> {
+        self.database.as_ref().map(|Database { server, name }| of_database(server, name))
+    }
+
+    /// Runs statements on the site's database, past its nodes.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.database_url().unwrap(), sql).await;
+    }
+
     /// A place in the site's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -13,8 +13,8 @@ use super::BackupError;
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 /// The format that this binary writes and reads.
 const FORMAT_VERSION: u32 = 1;
-/// How a moment stands in an id; it sorts as the moments do.
-const ID_MOMENT: &str = "%Y%m%dT%H%M%SZ";
+/// How a moment stands in an id, to the millisecond; it sorts as the moments do.
+const ID_MOMENT: &str = "%Y%m%dT%H%M%S%3fZ";
 
 /// A backup's name: when it was begun, and some random digits. Ids sort by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,11 +216,11 @@ mod tests {
     fn ids_tell_the_time_sort_by_it_and_are_nothing_else() {
         let moment = Timestamp::from_micros(1_750_000_000_000_000);
         let id = BackupId::new(moment, [1, 2, 3, 4]);
-        assert_eq!(id.as_str(), "20250615T150640Z-01020304");
+        assert_eq!(id.as_str(), "20250615T150640000Z-01020304");
         assert_eq!((id.as_str().parse(), id.begun_at()), (Ok(id.clone()), Some(moment)));
         assert!(id < BackupId::new(Timestamp::from_micros(1_750_000_001_000_000), [0; 4]));
         for bad in
-            ["", "../x", "20250615T150640Z", "20250615T150640Z-0102030g", "20250615T150640Z-01020304/.."]
+            ["", "../x", "20250615T150640000Z", "20250615T150640000Z-0102030g", "20250615T150640000Z-01020304/.."]
         {
             assert!(bad.parse::<BackupId>().is_err(), "{bad}");
         }

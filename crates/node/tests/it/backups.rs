@@ -292,13 +292,13 @@ pub(crate) async fn the_newest_stay_and_what_was_not_finished_goes(engine: Engin
     for second in [10, 20, 30] {
         ids.push(back_up(&source, &destination, None, second).await.id);
     }
-    std::fs::create_dir(backups.join("20250101T000000Z-00000000")).unwrap();
+    std::fs::create_dir(backups.join("20250101T000000000Z-00000000")).unwrap();
     std::fs::create_dir(backups.join("somebody-elses")).unwrap();
     let listed = list_backups(&destination).await.unwrap();
     assert!(listed.iter().map(|manifest| &manifest.id).eq(&ids));
     assert_eq!(newest_backup(&destination).await.unwrap().unwrap().id, ids[2]);
     let removed = prune_backups(&destination, 2, at(40)).await.unwrap();
-    assert_eq!((removed[0].as_str(), &removed[1]), ("20250101T000000Z-00000000", &ids[0]));
+    assert_eq!((removed[0].as_str(), &removed[1]), ("20250101T000000000Z-00000000", &ids[0]));
     assert_eq!((removed.len(), list_backups(&destination).await.unwrap().len()), (2, 2));
     assert!(backups.join("somebody-elses").exists());
     source.remove().await;
