@@ -9,6 +9,7 @@
 
 mod bench;
 mod ci;
+mod moto;
 mod packages;
 mod postgres;
 mod soak;

@@ -14,6 +14,7 @@ use cargo_metadata::{Artifact, Message, Metadata, TargetKind};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::moto::PrivateS3;
 use crate::packages::Tools;
 use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
@@ -32,6 +33,13 @@ pub(crate) struct Options {
     /// How long the tests that can go on for ever do so; `cargo xtask soak` sets it.
     #[arg(skip)]
     pub(crate) soak_secs: Option<u64>,
+}
+
+/// What stands beside the tests.
+struct Servers {
+    postgres: PrivatePostgres,
+    s3: PrivateS3,
+    tools: Tools,
 }
 
 /// What a run of the tests came to.
@@ -81,7 +89,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             let tools = Tools::find_or_install()?;
             let postgres = PrivatePostgres::start()?;
             eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
-            run_tests(workspace, options, (&postgres, &tools), names)?
+            let s3 = PrivateS3::start(workspace.metadata()?.target_directory.as_std_path())?;
+            eprintln!("S3: moto at {}", s3.url());
+            run_tests(workspace, options, &Servers { postgres, s3, tools }, names)?
         }
     };
     if !outcome.tally.targets().is_empty() {
@@ -135,14 +145,16 @@ fn name_of(artifact: &Artifact, metadata: &Metadata) -> String {
 fn run_tests(
     workspace: &Workspace,
     options: &Options,
-    (postgres, tools): (&PrivatePostgres, &Tools),
+    servers: &Servers,
     names: TargetNames,
 ) -> Result<Outcome> {
+    let Servers { postgres, s3, tools } = servers;
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut command = cargo_test(workspace, options, &[]);
     command.env("BOWLINE_TEST_DATABASE_URL", postgres.url());
     command.env("BOWLINE_TEST_PG_BINDIR", postgres.bindir());
     command.env("BOWLINE_TEST_PG_USER", postgres.account_name());
+    command.env("BOWLINE_TEST_S3_URL", s3.url());
     command.envs(tools.variables());
     if let Some(secs) = options.soak_secs {
         command.env("BOWLINE_SOAK_SECS", secs.to_string());

@@ -12,7 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    append, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail, verify,
+    append, backup, bench, commitments, completions, config, demo, events, export, head, keys, serve, tail,
+    verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -98,6 +99,9 @@ pub(crate) enum Command {
     /// Check exports, proofs and receipts offline, without asking the server
     #[command(subcommand)]
     Verify(verify::What),
+    /// Back the store up, check backups, and bring one back
+    #[command(subcommand)]
+    Backup(backup::What),
     /// Commit events to Merkle roots, and prove that one is included
     #[command(subcommand)]
     Commitments(commitments::What),

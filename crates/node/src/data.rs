@@ -65,6 +65,26 @@ struct SequencerFile {
 }
 
 impl DataFolder {
+    /// The files that hold secrets.
+    pub const KEY_FILES: [&str; 2] = [SEQUENCER_FILE, ADMIN_FILE];
+
+    /// Puts a key file into a folder that has none of that name; whether it did.
+    ///
+    /// # Errors
+    /// The file can't be written, or is not text.
+    pub fn place_key(folder: &Path, name: &str, text: &[u8]) -> Result<bool, DataError> {
+        let path = folder.join(name);
+        if read(&path)?.is_some() {
+            return Ok(false);
+        }
+        let text = std::str::from_utf8(text)
+            .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?;
+        let refuse = |cause| DataError::Io { path: folder.to_owned(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
+        write_once(&path, text.trim_end())?;
+        Ok(true)
+    }
+
     /// Takes the folder, and makes it if it is not there.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! the reverse order. Nothing here decides anything about events.
 
 mod audit;
+mod backup;
 mod config;
 mod data;
 mod disk;
@@ -12,9 +13,15 @@ mod node;
 mod store;
 
 pub use audit::{AuditReport, AuditScope, FINDINGS_MAX, Finding, FindingKind, Findings, audit};
+pub use backup::{
+    BackupError, BackupFile, BackupId, BackupSource, CreateOptions, Destination, DestinationOptions,
+    FileRole, Manifest, RestoreOptions, RestoreStep, RestoreTo, RestoreWatch, Restored, Scratch, StreamMark,
+    VerifiedBackup, create_backup, list as list_backups, newest as newest_backup, prune as prune_backups,
+    restore_backup, verify_backup,
+};
 pub use config::{
-    Config, ConfigError, DiskConfig, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle, SequencerConfig,
-    StoreConfig, UNSERVED,
+    BackupConfig, Config, ConfigError, DiskConfig, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle,
+    SequencerConfig, StoreConfig, UNSERVED,
 };
 pub use data::{DataError, DataFolder};
 pub use node::{Error, Node};

@@ -23,7 +23,10 @@ pub use contract::LineStore;
 pub use error::StoreError;
 pub use gate::{Room, WriteGate};
 pub use migrations::{AppliedMigration, schema_version};
-pub use postgres::{PostgresConfig, PostgresSnapshot, PostgresStore};
+pub use postgres::{
+    PostgresConfig, PostgresRestore, PostgresSnapshot, PostgresStore, RestoreObstacle, RestoreTarget,
+    TableLayout, TableLoad,
+};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, CommitmentFilter,
     CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment, Page, Permission,
@@ -32,7 +35,9 @@ pub use records::{
 pub use snapshot::{
     CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
 };
-pub use sqlite::{SqliteConfig, SqliteSnapshot, SqliteStore};
+pub use sqlite::{
+    SqliteConfig, SqliteSnapshot, SqliteStore, copy_sqlite, fold_sqlite_log, sqlite_companions,
+};
 pub use tail::Tail;
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around

@@ -47,6 +47,9 @@ pub trait Snapshot: Debug + Send {
         limit: usize,
     ) -> Result<Vec<CommitmentTrace>, StoreError>;
 
+    /// The state root after a stream's last commitment.
+    async fn last_state_root(&mut self, stream: StreamId) -> Result<Option<Hash>, StoreError>;
+
     /// Events whose entity version does not follow that of the entity's event before, `limit` at most.
     async fn entity_breaks(
         &mut self,

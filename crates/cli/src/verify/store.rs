@@ -161,7 +161,7 @@ pub(crate) fn report_json(report: &AuditReport, scope: AuditScope) -> serde_json
     })
 }
 
-fn print_report(report: &AuditReport, scope: AuditScope) -> Result<(), Failure> {
+pub(crate) fn print_report(report: &AuditReport, scope: AuditScope) -> Result<(), Failure> {
     let findings = report.findings.kept();
     for finding in findings.iter().take(FINDINGS_SHOWN_MAX) {
         print_finding(finding)?;

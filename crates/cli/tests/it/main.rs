@@ -9,6 +9,7 @@
 mod access;
 mod author;
 mod automatic;
+mod backups;
 mod client;
 mod clock;
 mod commands;
@@ -74,6 +75,10 @@ on_both! {
     limits {
         errors_have_one_shape_and_the_requests_id,
     }
+    backups {
+        a_backup_made_under_load_is_brought_back_and_goes_on,
+        a_bucket_keeps_backups_as_a_folder_does,
+    }
 }
 
 tests! { Sqlite:
@@ -136,5 +141,8 @@ tests! { Sqlite:
 tests! { Postgres:
     two_nodes {
         two_nodes_write_one_stream,
+    }
+    backups {
+        a_damaged_store_is_told_by_its_exit_code,
     }
 }

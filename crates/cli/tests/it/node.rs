@@ -266,8 +266,19 @@ pub(crate) async fn bowline(folder: &Path, arguments: &[&str]) -> Ended {
 
 /// Runs a command with something on its standard input.
 pub(crate) async fn bowline_with(folder: &Path, arguments: &[&str], stdin: &str) -> Ended {
+    bowline_in(folder, &[], arguments, stdin).await
+}
+
+/// Runs a command in an environment of its own.
+pub(crate) async fn bowline_in(
+    folder: &Path,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    stdin: &str,
+) -> Ended {
     let mut command = tokio::process::Command::new(BINARY);
     command.args(arguments).current_dir(folder).env_clear().kill_on_drop(true);
+    command.envs(environment.iter().copied());
     // `bowline demo` looks for git there.
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let mut child =

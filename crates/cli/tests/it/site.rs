@@ -136,16 +136,25 @@ impl Site {
 
     /// `bowline verify store` on what a node that has ended left behind: no fault, and so many events.
     pub(crate) async fn assert_clean(&self, name: &str, events: usize) {
-        let place = match &self.database {
-            None => vec![name.to_owned()],
-            Some(Database { server, name }) => vec!["--database-url".to_owned(), of_database(server, name)],
-        };
-        let words = ["verify", "store", "--output", "json"].map(str::to_owned).into_iter().chain(place);
-        let words: Vec<String> = words.collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let url = self.database_url();
+        let mut words = vec!["verify", "store", "--output", "json"];
+        match &url {
+            None => words.push(name),
+            Some(url) => words.extend(["--database-url", url]),
+        }
         let report = bowline(self.folder.path(), &words).await.json(0);
         assert_eq!((&report["clean"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
         assert_eq!(report["events"], events, "{report}");
+    }
+
+    /// The site's database, if it has one.
+    pub(crate) fn database_url(&self) -> Option<String> {
+        self.database.as_ref().map(|Database { server, name }| of_database(server, name))
+    }
+
+    /// Runs statements on the site's database, past its nodes.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.database_url().unwrap(), sql).await;
     }
 
     /// A place in the site's folder.

@@ -46,6 +46,7 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("VES_SEQUENCER_SIGNING_KEY", "sequencer.signing_key"),
     name("RUST_LOG", "log.filter"),
     name("LOG_FORMAT", "log.format"),
+    name("BOWLINE_BACKUP_DESTINATION", "backup.destination"),
 ];
 
 /// Names that operators of the original sequencer set and that this version does not serve. A node that finds

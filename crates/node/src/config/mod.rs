@@ -3,6 +3,7 @@
 //! Every subsystem owns its part; this module only joins them, and it is the only one that reads the
 //! environment. A key that is not known is an error that names the nearest one that is.
 
+mod backup;
 mod environment;
 mod load;
 
@@ -12,6 +13,7 @@ use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::backup::BackupConfig;
 pub use self::environment::{ENVIRONMENT, EnvironmentName, UNSERVED};
 pub use self::load::ConfigError;
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub api: bowline_api::Config,
     /// Logs.
     pub log: LogConfig,
+    /// Backups of the store.
+    pub backup: BackupConfig,
     /// Seconds that a stopping node takes at most to answer what it has begun.
     pub drain_secs_max: u64,
 }
@@ -47,6 +51,7 @@ impl Default for Config {
             line: bowline_line::Config::default(),
             api: bowline_api::Config::default(),
             log: LogConfig::default(),
+            backup: BackupConfig::default(),
             drain_secs_max: 25,
         }
     }

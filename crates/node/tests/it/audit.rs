@@ -1,4 +1,6 @@
 //! A good store has no finding; each kind of damage, done by SQL past the store, is found as what it is.
+//!
+//! Every damage is done to a copy of one good store, and the findings must be those and no others.
 
 use bowline_node::{AuditReport, AuditScope, FindingKind, audit};
 use bowline_types::StreamId;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod audit;
+mod backups;
 mod place;
 
 macro_rules! tests {
@@ -36,5 +37,14 @@ on_both! {
     audit {
         every_fault_is_found_and_nothing_else,
         an_audit_keeps_to_its_stream_and_to_its_haste,
+    }
+    backups {
+        what_was_backed_up_is_brought_back_and_goes_on,
+        a_restore_ended_anywhere_leaves_the_old_store_or_the_new,
+        what_is_damaged_is_named_and_not_brought_back,
+        a_store_with_faults_is_not_brought_back,
+        a_store_in_use_is_left_alone,
+        keys_go_along_only_when_asked_and_replace_none,
+        the_newest_stay_and_what_was_not_finished_goes,
     }
 }

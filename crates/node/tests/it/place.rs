@@ -30,15 +30,11 @@ pub(crate) enum Engine {
     Postgres,
 }
 
-pub(crate) fn run(test: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let test = tokio::spawn(tokio::time::timeout(Duration::from_secs(TEST_SECS_MAX), test));
-        match test.await {
-            Ok(in_time) => in_time.expect("the test took too long"),
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
-    });
+    let in_time =
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(TEST_SECS_MAX), test).await });
+    in_time.expect("the test took too long");
 }
 
 /// Where one store lives.

@@ -6,6 +6,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod copy;
 mod error;
 mod keys;
 mod listen;
@@ -24,6 +25,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
+pub use self::copy::{PostgresRestore, RestoreObstacle, RestoreTarget, TableLayout, TableLoad};
 use self::error::refuse;
 pub use self::snapshot::PostgresSnapshot;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};

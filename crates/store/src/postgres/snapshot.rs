@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use super::error::refuse;
 use super::keys::sequencer_key_row;
 use super::rows::{
-    COMMITMENT_COLUMNS, EVENT_COLUMNS, commitment, key, signed, stored_event, stream, unsigned,
+    COMMITMENT_COLUMNS, EVENT_COLUMNS, commitment, hash, key, signed, stored_event, stream, unsigned,
 };
 use crate::migrations::schema_version;
 use crate::snapshot::{
@@ -43,27 +43,27 @@ impl PostgresSnapshot {
             .execute(&mut connection)
             .await
             .map_err(|e| refuse(&e))?;
-        Self::within(connection).await
-    }
-
-    /// Reads within the transaction that the connection is in, with what that one has written.
-    pub(super) async fn within(mut connection: PgConnection) -> Result<Self, StoreError> {
         let found = found_version(&mut connection).await.map_err(|e| refuse(&e))?;
         match found {
             0 => Err(StoreError::Internal("the database holds no store of an event line".to_owned())),
             found if found > schema_version() => {
                 Err(StoreError::NewerSchema { found, known: schema_version() })
             }
-            schema_version => Ok(Self { connection, schema_version }),
+            schema_version => Ok(Self::of(connection, schema_version)),
         }
+    }
+
+    /// Reads within the transaction that the connection is in, with what that one has written.
+    pub(super) fn of(connection: PgConnection, schema_version: i64) -> Self {
+        Self { connection, schema_version }
+    }
+
+    pub(super) fn set_schema_version(&mut self, schema_version: i64) {
+        self.schema_version = schema_version;
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
-    }
-
-    pub(super) fn into_connection(self) -> PgConnection {
-        self.connection
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn connect(url: &str, application_name: &str) -> Result<PgConne
 }
 
 /// The schema version of the tables on the search path; 0 if there are none.
-pub(super) async fn found_version(connection: &mut PgConnection) -> sqlx::Result<i64> {
+async fn found_version(connection: &mut PgConnection) -> sqlx::Result<i64> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -185,6 +185,19 @@ impl Snapshot for PostgresSnapshot {
             .await
             .map_err(|e| refuse(&e))?;
         rows.iter().map(commitment_trace).collect::<sqlx::Result<_>>().map_err(|e| refuse(&e))
+    }
+
+    async fn last_state_root(&mut self, of: StreamId) -> Result<Option<Hash>, StoreError> {
+        let row = sqlx::query(
+            "SELECT new_state_root FROM ves_commitments WHERE tenant_id = $1 AND store_id = $2
+             ORDER BY sequence_start DESC LIMIT 1",
+        )
+        .bind(of.tenant_id.uuid())
+        .bind(of.store_id.uuid())
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(|e| refuse(&e))?;
+        row.map(|row| hash(&row, "new_state_root")).transpose().map_err(|e| refuse(&e))
     }
 
     async fn entity_breaks(

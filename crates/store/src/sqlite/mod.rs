@@ -7,6 +7,7 @@
 mod append;
 mod changes;
 mod commitments;
+mod copy;
 mod keys;
 mod pool;
 mod read;
@@ -23,6 +24,7 @@ use bowline_ves::{Commitment, Hash, SequencerSigner, VerifiedEvent};
 use rusqlite::Connection;
 use uuid::Uuid;
 
+pub use self::copy::{copy_sqlite, fold_sqlite_log, sqlite_companions};
 use self::pool::{Readers, Writer};
 pub use self::snapshot::SqliteSnapshot;
 use crate::metrics;

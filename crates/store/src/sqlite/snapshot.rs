@@ -13,6 +13,7 @@ use bowline_ves::Hash;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use uuid::Uuid;
 
+use super::commitments::last as last_commitment;
 use super::pool::{Failure, refuse};
 use super::rows::{
     COMMITMENT_COLUMNS, EVENT_COLUMNS, Fixed, commitment, fixed, position, sequence_of, signed, stored_event,
@@ -66,7 +67,7 @@ impl SqliteSnapshot {
     }
 }
 
-fn open_reading(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_reading(path: &Path) -> Result<Connection, StoreError> {
     match begin(path, false) {
         Err(error) if is_unwritable(&error) && !beside(path, "-wal").exists() => begin(path, true),
         opened => opened,
@@ -147,6 +148,13 @@ impl Snapshot for SqliteSnapshot {
         self.run(move |connection| commitments(connection, stream, from, limit)).await
     }
 
+    async fn last_state_root(&mut self, stream: StreamId) -> Result<Option<Hash>, StoreError> {
+        let last = move |connection: &Connection| {
+            Ok(last_commitment(connection, stream)?.map(|last| last.commitment.new_state_root))
+        };
+        self.run(last).await
+    }
+
     async fn entity_breaks(
         &mut self,
         of: Option<StreamId>,
@@ -191,7 +199,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn sequencer_keys(&mut self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.run(|connection| keys::sequencer_keys(connection)).await
+        self.run(keys::sequencer_keys).await
     }
 }
 
