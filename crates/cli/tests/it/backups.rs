@@ -145,7 +145,10 @@ pub(crate) async fn a_bucket_keeps_backups_as_a_folder_does(site: Arc<Site>) {
     assert_eq!(operator.verifies_store().await.json(0)["events"], 25, "the store is as it was");
     let pruned = operator.runs(&["backup", "prune", "--keep", "1"], &[&operator.destination]).await.json(0);
     assert_eq!(pruned["removed"].as_array().unwrap().len(), 1, "{pruned}");
-    operator.runs(&["backup", "verify", "20250101T000000000Z-00000000"], &[&operator.destination]).await.must(1);
+    operator
+        .runs(&["backup", "verify", "20250101T000000000Z-00000000"], &[&operator.destination])
+        .await
+        .must(1);
 }
 
 pub(crate) async fn a_damaged_store_is_told_by_its_exit_code(site: Arc<Site>) {

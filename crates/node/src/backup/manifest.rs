@@ -1,4 +1,7 @@
 //! What a backup says of itself: `manifest.json`, the last file that is written and the first that is read.
+//!
+//! It names every file with its size and hash, and where every stream ended. It refuses ids and file names that
+//! would lead out of the backup's folder, and formats that this binary does not know.
 
 use std::fmt;
 use std::str::FromStr;
@@ -219,9 +222,13 @@ mod tests {
         assert_eq!(id.as_str(), "20250615T150640000Z-01020304");
         assert_eq!((id.as_str().parse(), id.begun_at()), (Ok(id.clone()), Some(moment)));
         assert!(id < BackupId::new(Timestamp::from_micros(1_750_000_001_000_000), [0; 4]));
-        for bad in
-            ["", "../x", "20250615T150640000Z", "20250615T150640000Z-0102030g", "20250615T150640000Z-01020304/.."]
-        {
+        for bad in [
+            "",
+            "../x",
+            "20250615T150640000Z",
+            "20250615T150640000Z-0102030g",
+            "20250615T150640000Z-01020304/..",
+        ] {
             assert!(bad.parse::<BackupId>().is_err(), "{bad}");
         }
     }

@@ -199,7 +199,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn sequencer_keys(&mut self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.run(|connection| keys::sequencer_keys(connection)).await
+        self.run(keys::sequencer_keys).await
     }
 }
 
