@@ -259,7 +259,19 @@ async fn what_an_index_hides_is_found(good: &Place, engine: Engine) {
     })
     .await;
     let report = audited(&bad, AuditScope { quick: true, ..AuditScope::default() }).await;
-    assert!(report.findings.kept().iter().any(|found| found.kind == FindingKind::Engine), "{report:?}");
+    let found_by = |report: &AuditReport| {
+        let engine = report.findings.kept().iter().find(|found| found.kind == FindingKind::Engine);
+        engine.map(|found| found.subject.clone()).unwrap_or_else(|| panic!("{report:?}"))
+    };
+    let expected = if engine == Engine::Sqlite { "integrity_check" } else { "index_count" };
+    assert_eq!(found_by(&report), expected);
+    if engine == Engine::Postgres {
+        // With the extension the index is named.
+        bad.execute("CREATE EXTENSION amcheck").await;
+        let report = audited(&bad, AuditScope { quick: true, ..AuditScope::default() }).await;
+        assert_eq!(found_by(&report), "amcheck");
+        assert!(report.findings.kept().iter().any(|found| found.expected.contains("index ves_events_pkey")));
+    }
     bad.remove().await;
 }
 
