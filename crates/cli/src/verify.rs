@@ -1,6 +1,6 @@
-//! `bowline verify`: exports, proofs and receipts, checked on this machine from their own bytes.
+//! `bowline verify`: exports, proofs, receipts and whole stores, checked on this machine from their own bytes.
 //!
-//! It refuses to ask a server anything. What a file says about itself proves only that it is whole; the
+//! It refuses to ask a node anything. What a file says about itself proves only that it is whole; the
 //! report says which keys and roots the person gave and which the file brought along.
 
 mod export;

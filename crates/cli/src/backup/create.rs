@@ -1,4 +1,6 @@
-//! `bowline backup create`.
+//! `bowline backup create`: which store goes where, and whether its keys go along.
+//!
+//! Keys are never taken unless they are asked for, and what is printed says whether they were.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
-//! `bowline backup list` and `bowline backup prune`.
+//! `bowline backup list` and `bowline backup prune`: what there is, and how much of it stays.
+//!
+//! The last backup can't be pruned.
 
 use bowline_node::{list_backups, prune_backups};
 use bowline_runtime::{Clock as _, SystemClock};

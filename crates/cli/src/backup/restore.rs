@@ -1,4 +1,6 @@
-//! `bowline backup restore`.
+//! `bowline backup restore`: puts a backup in the place of a store, or says why it left everything as it was.
+//!
+//! A store that is there is touched only with `--replace`, and kept.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,6 @@
-//! `bowline backup verify`.
+//! `bowline backup verify`: whether a backup could be brought back, without bringing it back.
+//!
+//! It says what it did not look at.
 
 use std::path::PathBuf;
 

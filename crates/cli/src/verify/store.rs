@@ -147,7 +147,11 @@ pub(crate) fn say(context: &Context, report: &AuditReport, scope: AuditScope) ->
     if report.is_clean() {
         return Ok(Exit::Done);
     }
-    Err(Failure::no(format!("the store has {} faults", report.findings.total()))
+    let faults = match report.findings.total() {
+        1 => "a fault".to_owned(),
+        total => format!("{total} faults"),
+    };
+    Err(Failure::no(format!("the store has {faults}"))
         .next("keep the store as it is, and bring back a good one with `bowline backup restore`"))
 }
 

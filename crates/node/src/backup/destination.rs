@@ -6,12 +6,13 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{BackupError, BackupId};
@@ -20,6 +21,9 @@ use super::{BackupError, BackupId};
 const PART_BYTES: usize = 32 << 20;
 /// Parts on their way at a time.
 const PARTS_MAX: usize = 2;
+/// Tries of one request after the first, and the time that they take at most.
+const RETRIES_MAX: usize = 5;
+const RETRY_TIME: Duration = Duration::from_secs(30);
 /// Bytes read from a file at a time.
 const READ_BYTES: usize = 256 << 10;
 /// Bytes that a manifest may have.
@@ -75,9 +79,18 @@ impl Destination {
         if name.is_empty() {
             return Err(refuse("it names no bucket".to_owned()));
         }
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(name);
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(RetryConfig {
+            max_retries: RETRIES_MAX,
+            retry_timeout: RETRY_TIME,
+            ..RetryConfig::default()
+        });
         if let Some(endpoint) = &options.endpoint {
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+            builder = builder.with_endpoint(endpoint);
+        }
+        // Whoever names an address without TLS means it.
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+            builder = builder.with_allow_http(true);
         }
         if let Some(region) = &options.region {
             builder = builder.with_region(region);

@@ -1,4 +1,6 @@
 //! Why a backup was not made, not found, or not brought back.
+//!
+//! Each variant has one remedy, so the command line can name it.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! Which backups there are, which is the newest, and which may go.
+//!
+//! Only a manifest makes a backup: what lacks one is never listed, and removed when it can't be under way any more.
 
 use bowline_types::Timestamp;
 use futures_util::stream::{self, StreamExt, TryStreamExt};

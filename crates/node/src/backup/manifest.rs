@@ -1,4 +1,7 @@
 //! What a backup says of itself: `manifest.json`, the last file that is written and the first that is read.
+//!
+//! It names every file with its size and hash, and where every stream ended. It refuses ids and file names that
+//! would lead out of the backup's folder, and formats that this binary does not know.
 
 use std::fmt;
 use std::str::FromStr;

@@ -4,6 +4,7 @@
 
 use bowline_node::{AuditReport, AuditScope, FindingKind, audit};
 use bowline_types::StreamId;
+use bowline_ves::{Commitment, Hash, Tree};
 
 use crate::place::{Engine, Filled, Place, fill};
 
@@ -101,7 +102,7 @@ fn damages(filled: Filled) -> Vec<Damage> {
         small.commitment(6, "merkle_root", 32, Kind::Commitment),
         small.commitment(6, "prev_state_root", 32, Kind::Commitment),
         large.commitment(1, "upper_levels", 32, Kind::UpperLevels),
-        large.commitment(1, "merkle_root", 7, Kind::Unreadable),
+        small.commitment(6, "merkle_root", 7, Kind::Unreadable),
     ];
     // The time is attested, so a changed one is found twice: by itself and by where it stands.
     let mut late = small.event(
@@ -131,6 +132,10 @@ fn damages(filled: Filled) -> Vec<Damage> {
     });
     let (sqlite, postgres) =
         both("UPDATE sequence_counters SET current_sequence = 13 WHERE current_sequence = 12");
+    damages.push(Damage { sqlite, postgres, found: vec![(Kind::Counter, None)] });
+    // The last event is gone, and on SQLite its leaf is still there.
+    let last = |engine| format!("DELETE FROM ves_events WHERE {}", small.row(engine, "position", 12));
+    let (sqlite, postgres) = (last(Engine::Sqlite), last(Engine::Postgres));
     damages.push(Damage { sqlite, postgres, found: vec![(Kind::Counter, None)] });
     let (sqlite, postgres) = both("UPDATE follower_cursors SET sequence_number = 13");
     damages.push(damage(sqlite, postgres, Kind::Cursor, 13));
@@ -162,6 +167,34 @@ fn damages(filled: Filled) -> Vec<Damage> {
     damages
 }
 
+/// Commitments that are consistent in themselves and still wrong: over other leaves, and after another state root.
+async fn forgeries(place: &Place, filled: Filled) -> Vec<Damage> {
+    let store = place.open().await;
+    let last = store.last_commitment(filled.small).await.unwrap().unwrap().commitment;
+    let leaves = store.leaves(filled.small, 6, 10).await.unwrap();
+    store.close().await;
+    let forge = |leaves: Vec<Hash>, prev, kind| {
+        let tree = Tree::new(leaves);
+        let forged =
+            Commitment::seal(last.batch_id, filled.small, &tree, 6, 10, prev, last.committed_at).unwrap();
+        let roots = [
+            ("merkle_root", forged.merkle_root),
+            ("prev_state_root", forged.prev_state_root),
+            ("new_state_root", forged.new_state_root),
+        ];
+        let set = |before: &str, after: &str| {
+            let set = roots.map(|(column, root)| format!("{column} = {before}{root}{after}"));
+            format!("UPDATE ves_commitments SET {} WHERE sequence_start = 6", set.join(", "))
+        };
+        damage(set("x'", "'"), set("decode('", "', 'hex')"), kind, 6)
+    };
+    let others: Vec<Hash> = leaves.iter().rev().copied().collect();
+    vec![
+        forge(others, last.prev_state_root, FindingKind::MerkleRoot),
+        forge(leaves, Hash::new([5; 32]), FindingKind::Chain),
+    ]
+}
+
 async fn audited(place: &Place, scope: AuditScope) -> AuditReport {
     let mut snapshot = place.snapshot().await;
     audit(snapshot.as_mut(), scope, &mut |_, _| ()).await.unwrap()
@@ -181,12 +214,19 @@ pub(crate) async fn every_fault_is_found_and_nothing_else(engine: Engine) {
     assert_eq!(report.findings.kept(), []);
     assert_eq!((report.streams, report.events, report.signatures), (2, 612, 3 * 612));
     assert_eq!((report.commitments, report.cursors), (3, 1));
-    for damage in damages(filled) {
+    let forged = forgeries(&good, filled).await;
+    for damage in damages(filled).into_iter().chain(forged) {
+        // Only the large stream has upper levels; for all else the small one does.
+        let is_of_large = damage.found.contains(&(FindingKind::UpperLevels, Some(1)));
+        let stream = Some(if is_of_large { filled.large } else { filled.small });
         let bad = good.copy().await;
         let sql = if engine == Engine::Sqlite { &damage.sqlite } else { &damage.postgres };
         bad.execute(sql).await;
-        let report = audited(&bad, AuditScope::default()).await;
+        let report = audited(&bad, AuditScope { stream, quick: false }).await;
         let mut expected = damage.found;
+        if engine == Engine::Sqlite && sql.starts_with("DELETE FROM ves_events") && sql.ends_with("+ 12") {
+            expected.push((FindingKind::Leaf, Some(12)));
+        }
         expected.sort_unstable();
         assert_eq!(kinds(&report), expected, "{sql}\n{:#?}", report.findings.kept());
         for finding in report.findings.kept() {
@@ -219,7 +259,19 @@ async fn what_an_index_hides_is_found(good: &Place, engine: Engine) {
     })
     .await;
     let report = audited(&bad, AuditScope { quick: true, ..AuditScope::default() }).await;
-    assert!(report.findings.kept().iter().any(|found| found.kind == FindingKind::Engine), "{report:?}");
+    let found_by = |report: &AuditReport| {
+        let engine = report.findings.kept().iter().find(|found| found.kind == FindingKind::Engine);
+        engine.map(|found| found.subject.clone()).unwrap_or_else(|| panic!("{report:?}"))
+    };
+    let expected = if engine == Engine::Sqlite { "integrity_check" } else { "index_count" };
+    assert_eq!(found_by(&report), expected);
+    if engine == Engine::Postgres {
+        // With the extension the index is named.
+        bad.execute("CREATE EXTENSION amcheck").await;
+        let report = audited(&bad, AuditScope { quick: true, ..AuditScope::default() }).await;
+        assert_eq!(found_by(&report), "amcheck");
+        assert!(report.findings.kept().iter().any(|found| found.expected.contains("index ves_events_pkey")));
+    }
     bad.remove().await;
 }
 

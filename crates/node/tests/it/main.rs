@@ -46,5 +46,6 @@ on_both! {
         a_store_in_use_is_left_alone,
         keys_go_along_only_when_asked_and_replace_none,
         the_newest_stay_and_what_was_not_finished_goes,
+        a_backup_of_an_old_schema_is_migrated_on_its_way,
     }
 }

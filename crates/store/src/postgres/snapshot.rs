@@ -313,7 +313,8 @@ async fn has_amcheck(connection: &mut PgConnection) -> sqlx::Result<Option<Strin
     sqlx::query_scalar(
         "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
          WHERE e.extname = 'amcheck'
-           AND has_function_privilege(quote_ident(n.nspname) || '.bt_index_check(regclass, boolean)', 'EXECUTE')",
+           AND has_function_privilege(
+               to_regprocedure(quote_ident(n.nspname) || '.bt_index_check(regclass, boolean)'), 'EXECUTE')",
     )
     .fetch_optional(connection)
     .await
