@@ -17,7 +17,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     fmt.args(["fmt", "--all", "--check"]);
     let mut clippy = workspace.cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    let options = test::Options { filter: None, cargo_args: Vec::new() };
+    let options = test::Options { filter: None, cargo_args: Vec::new(), soak_secs: None };
     let mut last_line = String::new();
 
     let passed = step("fmt", || succeeds(&mut fmt))?

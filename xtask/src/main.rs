@@ -1,4 +1,4 @@
-//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci` and `bench`.
+//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci`, `soak` and `bench`.
 //!
 //! This file only reads the command line and turns a result into an exit code; each command lives in
 //! the module of its name. It depends on no crate of the workspace, so that it still builds, and can
@@ -9,7 +9,10 @@
 
 mod bench;
 mod ci;
+mod moto;
+mod packages;
 mod postgres;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -41,6 +44,11 @@ enum Command {
     Test(test::Options),
     /// Run format check, clippy, tidy and tests in that order; stop at the first that fails
     Ci,
+    /// Look for faults for a long time: kill nodes, fail every system call of a store, fuzz the byte rules
+    ///
+    /// What an ordinary run of the tests does a few times is done again and again here, or for every case there
+    /// is. The last line is that of the tests; what fuzzing finds is kept and named.
+    Soak(soak::Options),
     /// Measure the release binary
     Bench {
         #[command(subcommand)]
@@ -70,6 +78,7 @@ fn run(cli: Cli) -> Result<bool> {
             Ok(outcome.is_success())
         }
         Command::Ci => ci::run(&workspace),
+        Command::Soak(options) => soak::run(&workspace, &options),
         Command::Bench { what: bench::What::Ingest(options) } => bench::run(&workspace, &options),
     }
 }

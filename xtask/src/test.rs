@@ -14,6 +14,8 @@ use cargo_metadata::{Artifact, Message, Metadata, TargetKind};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::moto::PrivateS3;
+use crate::packages::Tools;
 use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
 use tally::{Tally, TargetNames};
@@ -27,6 +29,17 @@ pub(crate) struct Options {
     /// Passed on to `cargo test`, for instance `-- -p bowline-line -- --nocapture`
     #[arg(last = true, value_name = "CARGO_TEST_ARGUMENTS")]
     pub(crate) cargo_args: Vec<String>,
+
+    /// How long the tests that can go on for ever do so; `cargo xtask soak` sets it.
+    #[arg(skip)]
+    pub(crate) soak_secs: Option<u64>,
+}
+
+/// What stands beside the tests.
+struct Servers {
+    postgres: PrivatePostgres,
+    s3: PrivateS3,
+    tools: Tools,
 }
 
 /// What a run of the tests came to.
@@ -73,9 +86,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let outcome = match build(workspace, options)? {
         None => Outcome::not_built(),
         Some(names) => {
+            let tools = Tools::find_or_install()?;
             let postgres = PrivatePostgres::start()?;
             eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
-            run_tests(workspace, options, &postgres, names)?
+            let s3 = PrivateS3::start(workspace.metadata()?.target_directory.as_std_path())?;
+            eprintln!("S3: moto at {}", s3.url());
+            run_tests(workspace, options, &Servers { postgres, s3, tools }, names)?
         }
     };
     if !outcome.tally.targets().is_empty() {
@@ -129,14 +145,20 @@ fn name_of(artifact: &Artifact, metadata: &Metadata) -> String {
 fn run_tests(
     workspace: &Workspace,
     options: &Options,
-    postgres: &PrivatePostgres,
+    servers: &Servers,
     names: TargetNames,
 ) -> Result<Outcome> {
+    let Servers { postgres, s3, tools } = servers;
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut command = cargo_test(workspace, options, &[]);
     command.env("BOWLINE_TEST_DATABASE_URL", postgres.url());
     command.env("BOWLINE_TEST_PG_BINDIR", postgres.bindir());
     command.env("BOWLINE_TEST_PG_USER", postgres.account_name());
+    command.env("BOWLINE_TEST_S3_URL", s3.url());
+    command.envs(tools.variables());
+    if let Some(secs) = options.soak_secs {
+        command.env("BOWLINE_SOAK_SECS", secs.to_string());
+    }
     // The lines are counted by their first letters, which colours would hide.
     command.env("CARGO_TERM_COLOR", "never");
     command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);

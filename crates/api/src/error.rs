@@ -125,7 +125,9 @@ impl From<StoreError> for ApiError {
             StoreError::KeysChanged { .. } => {
                 "agent keys kept changing while the events were on their way; nothing was done, try again"
             }
-            StoreError::Full(_) => "the database has no room left; nothing was done",
+            StoreError::Full(_) => {
+                "the database has no room left and takes no events until there is; nothing was done, reading goes on"
+            }
             StoreError::NewerSchema { .. } | StoreError::NeedsMigration { .. } | StoreError::Internal(_) => {
                 "the database failed; the server's log says why"
             }

@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    admin, api_keys, append, bench, commitments, completions, config, dead_letters, demo, doctor, events,
-    explain, export, head, keys, schemas, serve, tail, verify,
+    admin, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo, doctor,
+    events, explain, export, head, keys, schemas, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Check exports, proofs and receipts offline, without asking the server
     #[command(subcommand)]
     Verify(verify::What),
+    /// Back the store up, check backups, and bring one back
+    #[command(subcommand)]
+    Backup(backup::What),
     /// Commit events to Merkle roots, and prove that one is included
     #[command(subcommand)]
     Commitments(commitments::What),

@@ -7,8 +7,6 @@
 mod backups;
 mod gather;
 
-use std::path::PathBuf;
-
 use bowline_line::checks::{CHECKS, LineFacts};
 use bowline_runtime::{Check, Checked, Evidence, Status};
 use clap::Args;
@@ -36,9 +34,9 @@ pub(crate) struct Options {
     /// The node's PostgreSQL, read only; for an embedded store the data folder is used
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
-    /// Where backups are kept
-    #[arg(long, value_name = "DIR")]
-    pub(crate) backups: Option<PathBuf>,
+    /// Where backups are kept: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, env = "BOWLINE_BACKUP_DESTINATION", value_name = "PLACE")]
+    pub(crate) backups: Option<String>,
     /// Look at every event's number and every commitment instead of the last ones of each stream
     #[arg(long)]
     pub(crate) deep: bool,

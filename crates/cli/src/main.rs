@@ -7,6 +7,7 @@ mod answers;
 mod api_keys;
 mod append;
 mod args;
+mod backup;
 mod bench;
 mod client;
 mod commitments;
@@ -61,6 +62,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Events(what) => block_on(events::run(&context, what)),
         Command::Export(options) => block_on(export::run(&context, options)),
         Command::Verify(what) => verify::run(&context, what),
+        Command::Backup(what) => block_on(backup::run(&context, what)),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::DeadLetters(what) => block_on(dead_letters::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),

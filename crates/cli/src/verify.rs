@@ -1,11 +1,12 @@
-//! `bowline verify`: exports, proofs and receipts, checked on this machine from their own bytes.
+//! `bowline verify`: exports, proofs, receipts and whole stores, checked on this machine from their own bytes.
 //!
-//! It refuses to ask a server anything. What a file says about itself proves only that it is whole; the
+//! It refuses to ask a node anything. What a file says about itself proves only that it is whole; the
 //! report says which keys and roots the person gave and which the file brought along.
 
 mod export;
 mod proof;
 mod receipt;
+pub(crate) mod store;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,6 +31,8 @@ pub(crate) enum What {
     Proof(proof::Options),
     /// Check that a sequencer signed an event's number and time
     Receipt(receipt::Options),
+    /// Check a whole store: numbers, hashes, signatures, receipts, commitments, cursors
+    Store(store::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -38,6 +41,7 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Export(options) => export::run(context, options),
         What::Proof(options) => proof::run(context, options),
         What::Receipt(options) => receipt::run(context, options),
+        What::Store(options) => store::run(context, options),
     }
 }
 

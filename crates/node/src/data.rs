@@ -21,6 +21,7 @@ const LOCK_FILE: &str = "bowline.lock";
 const DATABASE_FILE: &str = "bowline.db";
 const SEQUENCER_FILE: &str = "sequencer.key";
 const ADMIN_FILE: &str = "admin.key";
+const BALLAST_FILE: &str = "bowline.ballast";
 
 /// The data folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,26 @@ struct SequencerFile {
 }
 
 impl DataFolder {
+    /// The files that hold secrets.
+    pub const KEY_FILES: [&str; 2] = [SEQUENCER_FILE, ADMIN_FILE];
+
+    /// Puts a key file into a folder that has none of that name; whether it did.
+    ///
+    /// # Errors
+    /// The file can't be written, or is not text.
+    pub fn place_key(folder: &Path, name: &str, text: &[u8]) -> Result<bool, DataError> {
+        let path = folder.join(name);
+        if read(&path)?.is_some() {
+            return Ok(false);
+        }
+        let text = std::str::from_utf8(text)
+            .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?;
+        let refuse = |cause| DataError::Io { path: folder.to_owned(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
+        write_once(&path, text.trim_end())?;
+        Ok(true)
+    }
+
     /// Takes the folder, and makes it if it is not there.
     ///
     /// # Errors
@@ -90,9 +111,19 @@ impl DataFolder {
         Self::database_in(&self.path)
     }
 
-    /// The embedded database of a folder that somebody else may have: only to be looked at.
+    /// The embedded database of a folder that may be another process's: to be read and not written.
     pub fn database_in(path: &Path) -> PathBuf {
         path.join(DATABASE_FILE)
+    }
+
+    /// The file that only takes room.
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.path.join(BALLAST_FILE)
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The sequencer's id and key: as configured, else from the folder, else made and kept there.

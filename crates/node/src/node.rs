@@ -17,6 +17,7 @@ use bowline_ves::{Rejected, SequencerSigner, VerifiedEvent};
 
 use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
+use crate::disk::DiskWatch;
 use crate::process::ProcessMetrics;
 use crate::store::{StoreOpenError, open_store};
 
@@ -57,6 +58,7 @@ pub enum Error {
 pub struct Node {
     data: DataFolder,
     store: Arc<dyn LineStore>,
+    disk: DiskWatch,
     line: bowline_line::Service,
     handle: bowline_line::Handle,
     gateway: bowline_api::Service,
@@ -81,7 +83,11 @@ impl Node {
         let metrics = bowline_runtime::install_metrics()?;
         let data = DataFolder::open(&config.data)?;
         let process = ProcessMetrics::start(config.data.clone());
+        crate::metrics::declare();
+        DiskWatch::make_room_to_start(&data);
         let (store, _) = open_store(&config.store, data.database(), config.store.migrate_on_startup).await?;
+        let disk = DiskWatch::new(config.disk, &data, store.gate().cloned());
+        disk.activate();
         let signer = signer(&config, &data, store.as_ref(), clock.as_ref()).await?;
         if config.api.auth.bootstrap_admin_api_key.is_none() {
             config.api.auth.bootstrap_admin_api_key = Some(data.admin_key()?);
@@ -110,7 +116,7 @@ impl Node {
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self { data, store, line, handle, gateway, drain, metrics, process, drain_time })
+        Ok(Self { data, store, disk, line, handle, gateway, drain, metrics, process, drain_time })
     }
 
     /// Where the gateway listens.
@@ -131,6 +137,7 @@ impl Node {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let tasks = Tasks::new(Shutdown::new());
         self.line.spawn(&tasks);
+        tasks.spawn("disk", self.disk.run(tasks.shutdown().clone()));
         tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
         let closing = Shutdown::new();
         let gateway = self.gateway.run(closing.clone(), self.drain_time);

@@ -15,8 +15,7 @@ const OPEN_FILES: &str = "process_open_fds";
 const OPEN_FILES_MAX: &str = "process_max_fds";
 const THREADS: &str = "process_threads";
 const STARTED: &str = "process_start_time_seconds";
-const DISK_FREE: &str = "bowline_data_disk_free_bytes";
-const DISK_TOTAL: &str = "bowline_data_disk_total_bytes";
+const DISK_TOTAL: &str = "bowline_disk_total_bytes";
 
 /// Looks at this process and at the disk of its data folder.
 #[derive(Debug)]
@@ -32,7 +31,6 @@ impl ProcessMetrics {
         describe_gauge!(OPEN_FILES_MAX, Unit::Count, "Files and connections that this process may open");
         describe_gauge!(THREADS, Unit::Count, "Threads of this process");
         describe_gauge!(STARTED, Unit::Seconds, "When this process started, in seconds since 1970");
-        describe_gauge!(DISK_FREE, Unit::Bytes, "Room for this process on the data folder's file system");
         describe_gauge!(DISK_TOTAL, Unit::Bytes, "Size of the data folder's file system");
         gauge!(STARTED).set(UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()));
         let metrics = Self { data };
@@ -51,7 +49,6 @@ impl ProcessMetrics {
         set(OPEN_FILES, open.ok());
         set(OPEN_FILES_MAX, open_files_max(&fs::read_to_string("/proc/self/limits").unwrap_or_default()));
         if let Ok(disk) = rustix::fs::statvfs(&self.data) {
-            gauge!(DISK_FREE).set((disk.f_bavail.saturating_mul(disk.f_frsize)) as f64);
             gauge!(DISK_TOTAL).set((disk.f_blocks.saturating_mul(disk.f_frsize)) as f64);
         }
     }

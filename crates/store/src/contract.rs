@@ -30,7 +30,7 @@ use crate::records::{
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
     StreamHead, VerifiedBatch,
 };
-use crate::{Changes, StoreError, Tail};
+use crate::{Changes, StoreError, Tail, WriteGate};
 
 pub use self::corrections::CorrectionStore;
 pub use self::dead_letters::DeadLetterStore;
@@ -169,6 +169,11 @@ pub trait LineStore:
 
     /// What caches of this process must hear of.
     fn changes(&self) -> &Changes;
+
+    /// What keeps the line from growing when this node's disk has no room; none if the store is elsewhere.
+    fn gate(&self) -> Option<&WriteGate> {
+        None
+    }
 
     /// Finishes what is under way and closes the store.
     async fn close(&self);

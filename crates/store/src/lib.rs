@@ -10,6 +10,7 @@ mod contract;
 mod corrections;
 mod diagnostics;
 mod error;
+mod gate;
 mod key_records;
 mod letters;
 mod metrics;
@@ -17,6 +18,7 @@ mod migrations;
 mod postgres;
 mod records;
 mod sequencing;
+mod snapshot;
 mod sqlite;
 mod tail;
 
@@ -30,6 +32,7 @@ pub use diagnostics::{
     SchemaFacts, Scope, StoreFacts, StreamFacts, TableFacts, TenantLoad,
 };
 pub use error::StoreError;
+pub use gate::{Room, WriteGate};
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
     RotatedKey,
@@ -39,14 +42,23 @@ pub use letters::{
     LettersKept, LettersSwept, NewDeadLetter, RetryEnd,
 };
 pub use migrations::{AppliedMigration, schema_version};
-pub use postgres::{PostgresConfig, PostgresInspector, PostgresStore};
+pub use postgres::{
+    PostgresConfig, PostgresInspector, PostgresRestore, PostgresSnapshot, PostgresStore, RestoreObstacle,
+    RestoreTarget, TableLayout, TableLoad,
+};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, BudgetRecord,
     CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
-pub use sqlite::{SqliteConfig, SqliteInspector, SqliteStore};
+pub use snapshot::{
+    CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
+};
+pub use sqlite::{
+    SqliteConfig, SqliteInspector, SqliteSnapshot, SqliteStore, copy_sqlite, fold_sqlite_log,
+    sqlite_companions,
+};
 pub use tail::Tail;
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around

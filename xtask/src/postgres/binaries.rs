@@ -8,15 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::run_quietly;
+use crate::packages::{self, id, is_root};
 
 /// Where Debian's packages put each version: `/usr/lib/postgresql/15/bin`.
 const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 /// Accounts that the server may get when the caller is root, best first.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
-const INSTALL: [&str; 2] = ["apt-get update -q", "apt-get install -y -q --no-install-recommends postgresql"];
+const MANUALLY: &str =
+    "install PostgreSQL 15 or newer so that `pg_config --bindir` names its server programs";
 
 /// The folder with `initdb`, `postgres`, `pg_ctl` and `createdb` of one version.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ impl Binaries {
         if let Some(binaries) = Binaries::find() {
             return Ok(binaries);
         }
-        install()?;
+        packages::install("postgresql", MANUALLY)?;
         match Binaries::find() {
             Some(binaries) => Ok(binaries),
             None => bail!(
@@ -68,26 +70,6 @@ fn named_by_pg_config() -> Option<PathBuf> {
     bindir.join("initdb").is_file().then_some(bindir)
 }
 
-fn install() -> Result<()> {
-    let whole = INSTALL.join(" && ");
-    if Command::new("apt-get").arg("--version").output().is_err() {
-        bail!(
-            "PostgreSQL's server programs are missing and there is no apt-get; install PostgreSQL 15 or newer so that `pg_config --bindir` names them"
-        );
-    }
-    for line in INSTALL {
-        let mut words: Vec<&str> = if is_root()? { Vec::new() } else { vec!["sudo", "-n"] };
-        words.extend(["env", "DEBIAN_FRONTEND=noninteractive"]);
-        words.extend(line.split(' '));
-        eprintln!("PostgreSQL is missing: {}", words.join(" "));
-        let status = Command::new(words[0]).args(&words[1..]).status();
-        if !status.is_ok_and(|status| status.success()) {
-            bail!("PostgreSQL could not be installed; run as root: {whole}");
-        }
-    }
-    Ok(())
-}
-
 /// The account that the server runs as.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -112,15 +94,6 @@ impl Account {
             ACCOUNTS.join(" or ")
         )
     }
-}
-
-fn is_root() -> Result<bool> {
-    Ok(id(&["-u"])? == 0)
-}
-
-fn id(arguments: &[&str]) -> Result<u32> {
-    let text = run_quietly(Command::new("id").args(arguments), "id")?;
-    text.trim().parse().with_context(|| format!("`id` answered `{}` instead of a number", text.trim()))
 }
 
 #[cfg(test)]

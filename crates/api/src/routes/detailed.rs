@@ -81,8 +81,8 @@ pub(super) async fn detailed(
         listen: listen(&api),
         sequencer: sequencer(&api),
         disk: DiskFacts {
-            free_bytes: whole(&metrics, "bowline_data_disk_free_bytes"),
-            total_bytes: whole(&metrics, "bowline_data_disk_total_bytes"),
+            free_bytes: whole(&metrics, "bowline_disk_free_bytes"),
+            total_bytes: whole(&metrics, "bowline_disk_total_bytes"),
         },
         process: ProcessFacts {
             resident_bytes: whole(&metrics, "process_resident_memory_bytes"),

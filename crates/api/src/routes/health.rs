@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bowline_store::Permission;
+use bowline_store::{Permission, Room, WriteGate};
 use bowline_types::Timestamp;
 use metrics::gauge;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(super) struct Health {
     timestamp: Timestamp,
 }
 
-/// Whether requests can be served: the database answers and the node is not draining.
+/// Whether requests can be served: the database answers, its disk has room, and the node is not draining.
 #[utoipa::path(get, path = "/ready", tag = "operate", security(()), responses(
     (status = 200, description = "`{\"status\":\"ready\",\"database\":\"connected\",…}`", body = Object),
     (status = 503, description = "The same with `not_ready` and what fails", body = Object)))]
@@ -55,6 +55,9 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     let mut failing = Vec::new();
     if !connected {
         failing.push("database");
+    }
+    if api.line.store.gate().map_or(Room::Enough, WriteGate::room) != Room::Enough {
+        failing.push("disk");
     }
     if draining {
         failing.push("draining");

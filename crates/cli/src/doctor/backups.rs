@@ -1,32 +1,35 @@
-//! Where the newest backup is: a source that the doctor asks, so that whatever makes backups can answer.
+//! When the newest backup was made, wherever it lies.
 //!
-//! A folder knows only when its files were written; whether a backup can be restored is for its maker to check.
+//! Backups of `bowline backup` tell by their manifests. A folder may also hold others, such as the files of
+//! `pg_dump`: of those only the time of the last write is known. Whether one can be restored is for
+//! `bowline backup verify` to find out.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bowline_line::checks::BackupFacts;
+use bowline_node::{Destination, DestinationOptions, newest_backup};
 use bowline_runtime::Seen;
 use bowline_types::Timestamp;
 
-/// Whoever knows of backups.
-pub(super) trait BackupSource {
-    /// The newest one.
-    fn newest(&self) -> Seen<BackupFacts>;
+/// The newest backup in a folder or in `s3://BUCKET/PREFIX`.
+pub(super) async fn newest(place: &str) -> Seen<BackupFacts> {
+    let options = DestinationOptions { location: place.to_owned(), endpoint: None, region: None };
+    let destination = crate::backup::open(&options).map_err(|failure| failure.cause)?;
+    let own = newest_backup(&destination).await.map_err(|error| error.to_string())?;
+    let newest = match (own, &destination) {
+        (Some(manifest), _) => Some(manifest.created_at),
+        (None, Destination::Folder(folder)) => last_written(folder)?,
+        (None, Destination::Bucket { .. }) => None,
+    };
+    Ok(BackupFacts { place: place.to_owned(), newest })
 }
 
-/// A folder with a file or a folder a backup.
-#[derive(Debug)]
-pub(super) struct BackupFolder(pub(super) PathBuf);
-
-impl BackupSource for BackupFolder {
-    fn newest(&self) -> Seen<BackupFacts> {
-        let place = self.0.display().to_string();
-        let entries = fs::read_dir(&self.0).map_err(|error| format!("{place}: {error}"))?;
-        let written = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
-        Ok(BackupFacts { newest: written.max().map(moment), place })
-    }
+fn last_written(folder: &Path) -> Seen<Option<Timestamp>> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let written = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
+    Ok(written.max().map(moment))
 }
 
 fn moment(time: SystemTime) -> Timestamp {

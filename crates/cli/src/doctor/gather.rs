@@ -12,8 +12,7 @@ use bowline_store::{Diagnostics, PostgresInspector, Scope, SqliteInspector, Stor
 use bowline_types::Timestamp;
 use serde_json::Value;
 
-use super::Options;
-use super::backups::{BackupFolder, BackupSource as _};
+use super::{Options, backups};
 use crate::client::{Call, Client};
 use crate::context::{Context, until_interrupted};
 use crate::exit::Failure;
@@ -36,8 +35,8 @@ pub(super) async fn line(context: &Context, options: &Options) -> Result<LineFac
         Err(reason) => (Err(reason.clone()), Err(reason)),
     };
     let backup = match &options.backups {
-        Some(folder) => BackupFolder(folder.clone()).newest(),
-        None => Err("no folder of backups is named: give --backups DIR".to_owned()),
+        Some(place) => backups::newest(place).await,
+        None => Err("no place of backups is named: give --backups PLACE".to_owned()),
     };
     let now = SystemClock.now();
     Ok(LineFacts {

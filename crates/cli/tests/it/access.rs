@@ -199,3 +199,25 @@ pub(crate) async fn tokens_are_taken_for_what_they_say(site: Arc<Site>) {
     let answer = without.api().with("authorization", &header).get("/api/v1/ves/streams").await;
     refused(&answer, 401, "invalid_jwt");
 }
+
+pub(crate) async fn without_authentication_everyone_on_this_machine_may_do_everything(site: Arc<Site>) {
+    let open = site.node("data").without("BOOTSTRAP_ADMIN_API_KEY").env("AUTH_MODE", "disabled");
+    let node = open.start().await;
+    let anyone = node.api().without_key();
+    let author = Author::known_to(&anyone).await;
+    author.grow(&anyone, 2).await;
+    for api in [&anyone, &anyone.with_key("whatever"), &anyone.with("authorization", "Bearer a.b.c")] {
+        assert_eq!(author.head(api).await["head_sequence"], 2);
+        assert_eq!(author.read(api, 10).await.len(), 2);
+        assert_eq!(api.get("/metrics").await.status, 200);
+    }
+    author.commit(&anyone, None, None).await.json();
+
+    // Elsewhere is another matter: such a node does not start.
+    for address in ["0.0.0.0", "::"] {
+        let refused =
+            site.node("reachable").env("AUTH_MODE", "disabled").env("HOST", address).refused().await;
+        let said = &refused.must(2).stderr;
+        assert!(said.contains("api.auth.mode") && said.contains(address), "{said}");
+    }
+}

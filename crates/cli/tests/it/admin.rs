@@ -36,7 +36,7 @@ impl Tool {
     async fn run(&self, line: &str) -> Ended {
         let place = self.place.iter().map(String::as_str);
         let arguments: Vec<&str> = line.split_whitespace().chain(place).collect();
-        run_program(&self.program, &self.folder, &arguments, "").await
+        run_program(&self.program, &self.folder, &[], &arguments, "").await
     }
 
     async fn json(&self, line: &str, code: i32) -> Value {
@@ -55,7 +55,7 @@ pub(crate) async fn the_tool_works_on_the_database_itself(site: Arc<Site>) {
     let away = ["version", "migrate"]
         .map(|command| [command, "--database-url", "postgres://nobody@127.0.0.1:1/none"]);
     for (arguments, code) in away.into_iter().zip([0, 3]) {
-        run_program(&tool.program, &tool.folder, &arguments, "").await.must(code);
+        run_program(&tool.program, &tool.folder, &[], &arguments, "").await.must(code);
     }
 
     let mut node = site.node("data").start().await;

@@ -4,24 +4,29 @@
 //! The moment of each kill is random; what has happened until then is not looked at before the end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bowline_ves::{TrustedKeys, verify_export};
 use uuid::Uuid;
 
 use crate::author::{Author, assert_dense, sequencer_keys};
 use crate::load::{self, Load};
-use crate::site::Site;
+use crate::site::{Site, soak_secs, until};
 
-const KILLS: usize = 10;
+/// In an ordinary run; `cargo xtask soak` goes on until its time is over.
+const KILLS: usize = 25;
 const WRITERS: usize = 4;
+/// From the start of the process until `/ready` says yes, for half of the starts at least.
+const READY_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
     let mut node = site.node("data").start().await;
     let author = Author::known_to(&node.api()).await;
     let mut acknowledged = Vec::new();
     let mut unsettled = Vec::new();
-    for _ in 0..KILLS {
+    let mut restarts = Vec::new();
+    let began = Instant::now();
+    while soak_secs().map_or(restarts.len() < KILLS, |secs| began.elapsed().as_secs() < secs) {
         let load = Load::start(&node.api(), &author, WRITERS);
         let random = Uuid::new_v4().into_bytes();
         load.until_acknowledged(1 + usize::from(random[0] % 32)).await;
@@ -31,7 +36,10 @@ pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
         let done = load.finish().await;
         acknowledged.extend(done.acknowledged);
         unsettled.extend(done.unsettled);
+        let start = Instant::now();
         node = node.again().await;
+        until(async || node.api().get("/ready").await.status == 200).await;
+        restarts.push(start.elapsed());
         // Every other time at once, else only after further kills.
         if random[2].is_multiple_of(2) {
             for body in unsettled.drain(..) {
@@ -39,6 +47,8 @@ pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
             }
         }
     }
+    restarts.sort();
+    assert!(restarts[restarts.len() / 2] < READY_MAX, "{restarts:?}");
     let api = node.api();
     for body in unsettled {
         acknowledged.extend(load::settle(&api, &body).await);
@@ -56,4 +66,7 @@ pub(crate) async fn what_was_acknowledged_survives_every_kill(site: Arc<Site>) {
     let pinned = TrustedKeys { sequencer_keys: keys.into_values().collect(), ..TrustedKeys::default() };
     let report = verify_export(export.as_bytes(), &pinned, |_| {}).unwrap();
     assert_eq!((report.event_count, report.commitment_count), (stored.len() as u64, 1));
+    // The last kill, and nobody but the auditor comes after it.
+    node.kill();
+    site.assert_clean("data", stored.len()).await;
 }

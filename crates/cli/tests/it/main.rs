@@ -11,14 +11,19 @@ mod admin;
 mod api_key_life;
 mod author;
 mod automatic;
+mod backups;
 mod client;
+mod clock;
 mod commands;
 mod corrections;
 mod crashes;
 mod doctor;
 mod exactly_once;
 mod explain;
+mod faults;
+mod filesystem;
 mod follow;
+mod full;
 mod hostile;
 mod isolation;
 mod key_commands;
@@ -36,6 +41,7 @@ mod schemas;
 mod server;
 mod site;
 mod stopping;
+mod strace;
 mod two_nodes;
 mod wire;
 
@@ -105,6 +111,10 @@ on_both! {
     admin {
         the_tool_works_on_the_database_itself,
     }
+    backups {
+        a_backup_made_under_load_is_brought_back_and_goes_on,
+        a_bucket_keeps_backups_as_a_folder_does,
+    }
 }
 
 tests! { Sqlite:
@@ -119,6 +129,7 @@ tests! { Sqlite:
         the_bootstrap_key_works_in_every_spelling,
         api_keys_stay_within_their_scope,
         tokens_are_taken_for_what_they_say,
+        without_authentication_everyone_on_this_machine_may_do_everything,
     }
     key_life {
         a_key_is_registered_with_proof_that_it_is_there,
@@ -151,6 +162,9 @@ tests! { Sqlite:
     hostile {
         clients_that_stand_still_are_let_go,
         a_reader_that_takes_nothing_is_cut_off_and_counted,
+        requests_that_are_no_requests_cost_nobody_anything,
+        clients_that_break_off_leave_nothing_behind,
+        bodies_that_do_not_come_take_no_memory,
     }
     commands {
         a_person_appends_reads_proves_and_verifies,
@@ -164,6 +178,21 @@ tests! { Sqlite:
     }
     outage {
         a_node_outlives_its_database,
+        clients_that_insist_get_through_every_outage,
+    }
+    clock {
+        a_clock_that_steps_back_turns_nothing_around,
+    }
+    faults {
+        a_disk_that_fails_while_a_node_serves_loses_nothing,
+        a_disk_that_fails_while_a_node_starts_loses_nothing,
+        a_commit_of_unknown_outcome_is_settled_by_sending_it_again,
+        a_disk_that_goes_on_failing_is_told_until_it_is_well,
+    }
+    full {
+        a_nearly_full_disk_stops_the_line_and_nothing_else,
+        a_full_disk_harms_nothing,
+        a_full_disk_of_the_database_is_told_and_outlived,
     }
 }
 
@@ -185,5 +214,8 @@ tests! { Postgres:
     }
     doctor {
         who_holds_the_counters_is_named_and_ended_by_the_fix,
+    }
+    backups {
+        a_damaged_store_is_told_by_its_exit_code,
     }
 }

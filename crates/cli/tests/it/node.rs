@@ -27,6 +27,8 @@ pub(crate) struct Spec {
     data: PathBuf,
     environment: Vec<(String, String)>,
     config: Option<PathBuf>,
+    /// Words before the node's own command line.
+    prefix: Vec<String>,
 }
 
 /// A running node; killed when dropped.
@@ -49,7 +51,8 @@ pub(crate) struct Ended {
 
 impl Spec {
     pub(crate) fn new(data: PathBuf) -> Self {
-        Self { data, environment: Vec::new(), config: None }.env("BOOTSTRAP_ADMIN_API_KEY", ADMIN_KEY)
+        Self { data, environment: Vec::new(), config: None, prefix: Vec::new() }
+            .env("BOOTSTRAP_ADMIN_API_KEY", ADMIN_KEY)
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
@@ -72,8 +75,19 @@ impl Spec {
         self
     }
 
+    /// Started by another program, which these words call.
+    pub(crate) fn under(mut self, prefix: Vec<String>) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
     /// Starts the node and waits until it listens.
     pub(crate) async fn start(&self) -> Node {
+        self.try_start().await.unwrap_or_else(|ended| panic!("the node does not listen: {ended:?}"))
+    }
+
+    /// Starts the node and waits until it listens or has ended.
+    pub(crate) async fn try_start(&self) -> Result<Node, Ended> {
         let mut child =
             self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -96,8 +110,12 @@ impl Spec {
         });
         let mut node =
             Node { spec: self.clone(), child, said, listener: Some(listener), address: String::new() };
-        node.address = soon(address).await.expect("the node does not listen");
-        node
+        let Ok(address) = soon(address).await else {
+            let code = node.ended().await.code();
+            return Err(Ended { code, stdout: String::new(), stderr: node.said() });
+        };
+        node.address = address;
+        Ok(node)
     }
 
     /// Starts a node that must refuse to run.
@@ -108,8 +126,9 @@ impl Spec {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--port", "0", "--data"]).arg(&self.data);
+        let mut words = self.prefix.iter().map(String::as_str).chain([BINARY]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["serve", "--port", "0", "--data"]).arg(&self.data);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
@@ -130,8 +149,24 @@ impl Node {
         &self.address
     }
 
+    /// What it has said on stderr until now.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
     pub(crate) fn data(&self) -> &Path {
         &self.spec.data
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that it has had, in bytes.
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
     /// SIGKILL: nothing of the node runs any more when this returns.
@@ -231,13 +266,30 @@ pub(crate) async fn bowline(folder: &Path, arguments: &[&str]) -> Ended {
 
 /// Runs a command with something on its standard input.
 pub(crate) async fn bowline_with(folder: &Path, arguments: &[&str], stdin: &str) -> Ended {
-    run_program(Path::new(BINARY), folder, arguments, stdin).await
+    run_program(Path::new(BINARY), folder, &[], arguments, stdin).await
+}
+
+/// Runs a command in an environment of its own.
+pub(crate) async fn bowline_in(
+    folder: &Path,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    stdin: &str,
+) -> Ended {
+    run_program(Path::new(BINARY), folder, environment, arguments, stdin).await
 }
 
 /// Runs the binary by another name.
-pub(crate) async fn run_program(program: &Path, folder: &Path, arguments: &[&str], stdin: &str) -> Ended {
+pub(crate) async fn run_program(
+    program: &Path,
+    folder: &Path,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    stdin: &str,
+) -> Ended {
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).current_dir(folder).env_clear().kill_on_drop(true);
+    command.envs(environment.iter().copied());
     // `bowline demo` looks for git there.
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let mut child =

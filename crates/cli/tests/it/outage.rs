@@ -4,11 +4,12 @@
 //! A request whose commit was under way may answer that its outcome is unknown; a replay settles it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::author::{Author, INGEST, assert_dense};
+use crate::author::{Author, INGEST, Ingested, assert_dense};
 use crate::client::Api;
 use crate::load::{self, Load};
 use crate::runbook::metric;
@@ -19,6 +20,11 @@ use crate::site::{Site, until};
 async fn breaker(api: &Api) -> Option<f64> {
     metric(&api.get("/metrics").await.text, "bowline_circuit_breaker_state")
 }
+/// Between two tries of a client that insists.
+const INSIST: Duration = Duration::from_millis(20);
+/// Clients that insist.
+const INSISTING: usize = 4;
+const OUTAGES: usize = 2;
 
 pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
     let server = Server::start_in(&site).await;
@@ -86,4 +92,70 @@ pub(crate) async fn a_node_outlives_its_database(site: Arc<Site>) {
         }
     }
     api.follow(&author.path("stream", ""), Some(last - 1)).await.expect(last..=head).await;
+}
+
+/// What clients that insist have seen.
+#[derive(Debug, Default)]
+struct Insisted {
+    enough: AtomicBool,
+    accepted: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+/// Sends batch after batch, each again and again until it is taken; returns the receipts.
+async fn insist(api: Api, author: Author, seen: Arc<Insisted>) -> Vec<String> {
+    let mut receipts = Vec::new();
+    while !seen.enough.load(Ordering::SeqCst) {
+        let body = author.body(&author.events(load::BATCH));
+        loop {
+            let answer = api.post(INGEST, body.clone()).await;
+            if answer.status == 200 {
+                receipts.extend(Ingested::of(&answer).receipts().into_iter().map(str::to_owned));
+                seen.accepted.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+            let told = (answer.status, answer.header("x-error-code"));
+            assert!(
+                [(503, "SERVICE_UNAVAILABLE"), (500, "OUTCOME_UNKNOWN")].contains(&told),
+                "{}",
+                answer.text
+            );
+            seen.refused.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(INSIST).await;
+        }
+    }
+    receipts
+}
+
+pub(crate) async fn clients_that_insist_get_through_every_outage(site: Arc<Site>) {
+    let server = Server::start_in(&site).await;
+    let spec = site.node("data").env("DATABASE_URL", &server.url()).env("DB_ACQUIRE_TIMEOUT_MS", "200");
+    let node = spec.start().await;
+    let api = node.api();
+    let author = Author::known_to(&api).await;
+    let seen = Arc::new(Insisted::default());
+    let clients: Vec<_> = (0..INSISTING)
+        .map(|_| tokio::spawn(insist(api.clone(), author.clone(), Arc::clone(&seen))))
+        .collect();
+    let count = |of: &AtomicUsize| of.load(Ordering::SeqCst);
+    for _ in 0..OUTAGES {
+        let accepted = count(&seen.accepted);
+        until(async || count(&seen.accepted) >= accepted + 10).await;
+        server.crash().await;
+        let refused = count(&seen.refused);
+        until(async || count(&seen.refused) >= refused + 2 * INSISTING).await;
+        assert_eq!(api.get("/ready").await.status, 503);
+        server.start().await;
+        let accepted = count(&seen.accepted);
+        until(async || count(&seen.accepted) >= accepted + INSISTING).await;
+    }
+    seen.enough.store(true, Ordering::SeqCst);
+    let mut receipts = Vec::new();
+    for client in clients {
+        receipts.extend(client.await.unwrap());
+    }
+    let stored = author.read(&api, 1_000).await;
+    assert_dense(&stored);
+    load::assert_kept(&receipts, &stored);
+    assert_eq!(stored.len(), receipts.len());
 }

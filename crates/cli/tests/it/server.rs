@@ -23,10 +23,14 @@ pub(crate) struct Server {
 impl Server {
     /// Makes a server in the site's folder, and starts it.
     pub(crate) async fn start_in(site: &Site) -> Self {
+        Self::start_at(site.shared_folder("postgres")).await
+    }
+
+    /// Makes a server in an empty folder that others may reach, and starts it.
+    pub(crate) async fn start_at(folder: PathBuf) -> Self {
         let programs = PathBuf::from(from_xtask("BOWLINE_TEST_PG_BINDIR"));
         let account = from_xtask("BOWLINE_TEST_PG_USER");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = site.shared_folder("postgres");
         if !account.is_empty() {
             let owned = Command::new("chown").arg(&account).arg(&folder).status().await.unwrap();
             assert!(owned.success());

@@ -1,7 +1,7 @@
 //! Where the nodes of one test live: a folder, and for PostgreSQL a database of its own.
 //!
 //! [`run`] gives a test its site and a deadline, and removes the site even if the test fails. It never skips:
-//! without a PostgreSQL server its tests fail and say how to get one.
+//! without a PostgreSQL server or a program that they need, tests fail and say how to get it.
 
 use std::fs::Permissions;
 use std::future::Future;
@@ -16,14 +16,16 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::node::Spec;
+use crate::node::{Spec, bowline};
 
 /// Seconds that a whole test may take.
 const TEST_SECS_MAX: u64 = 120;
+/// Seconds that one may take when `cargo xtask soak` runs it.
+const SOAK_SECS_MAX: u64 = 4 * 3_600;
 /// Seconds that a state which must come may take.
 const STATE_SECS_MAX: u64 = 20;
-/// What a test says that needs a server and was started without one.
-const NO_SERVER: &str = "names no PostgreSQL: run `cargo xtask test`, which starts a private one";
+/// What a test says that needs a server or a program and was started without it.
+const NOT_GIVEN: &str = "is not set: run `cargo xtask test`, which brings what the tests need";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -66,9 +68,10 @@ where
 async fn in_time(test: impl Future<Output = ()>) {
     // Pinned here, so that the test's nodes are dropped while this function panics, and say what they said.
     tokio::pin!(test);
+    let secs_max = if soak_secs().is_some() { SOAK_SECS_MAX } else { TEST_SECS_MAX };
     tokio::select! {
         () = &mut test => {}
-        () = tokio::time::sleep(Duration::from_secs(TEST_SECS_MAX)) => panic!("the test took {TEST_SECS_MAX} s"),
+        () = tokio::time::sleep(Duration::from_secs(secs_max)) => panic!("the test took {secs_max} s"),
     }
 }
 
@@ -88,9 +91,15 @@ pub(crate) async fn until(mut ask: impl AsyncFnMut() -> bool) {
     .await;
 }
 
+/// How long a test that can go on for as long as one likes is to do so; none in an ordinary run.
+pub(crate) fn soak_secs() -> Option<u64> {
+    let given = std::env::var("BOWLINE_SOAK_SECS").ok()?;
+    Some(given.parse().expect("BOWLINE_SOAK_SECS is a number of seconds"))
+}
+
 /// A variable that `cargo xtask test` sets.
 pub(crate) fn from_xtask(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} {NO_SERVER}"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} {NOT_GIVEN}"))
 }
 
 impl Site {
@@ -125,10 +134,17 @@ impl Site {
         }
     }
 
-    /// Runs statements on the site's database, past every node.
-    pub(crate) async fn execute(&self, sql: &str) {
-        let Database { server, name } = self.database.as_ref().expect("the site has no database");
-        execute(&of_database(server, name), sql).await;
+    /// `bowline verify store` on what a node that has ended left behind: no fault, and so many events.
+    pub(crate) async fn assert_clean(&self, name: &str, events: usize) {
+        let url = self.database_url();
+        let mut words = vec!["verify", "store", "--output", "json"];
+        match &url {
+            None => words.push(name),
+            Some(url) => words.extend(["--database-url", url]),
+        }
+        let report = bowline(self.folder.path(), &words).await.json(0);
+        assert_eq!((&report["clean"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
+        assert_eq!(report["events"], events, "{report}");
     }
 
     /// The URL of the site's database; none on SQLite.
@@ -146,6 +162,11 @@ impl Site {
                 connection.execute_batch(sql).unwrap();
             }
         }
+    }
+
+    /// Runs statements on the site's database, past its nodes.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.database_url().unwrap(), sql).await;
     }
 
     /// A place in the site's folder.

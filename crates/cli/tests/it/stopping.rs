@@ -37,12 +37,15 @@ pub(crate) async fn a_stopping_node_answers_what_it_has_begun(site: Arc<Site>) {
     let late: Ingested = serde_json::from_str(answer).unwrap();
     assert_eq!(late.events_accepted, 1);
     let done = load.finish().await;
+    // Within the time in which a state must come, which is less than a supervisor's thirty seconds.
     assert_eq!(node.ended().await.code(), Some(0));
 
     let node = node.again().await;
     let stored = author.read(&node.api(), 1_000).await;
     assert_dense(&stored);
     load::assert_kept(&done.acknowledged, &stored);
+    // Whoever got no answer was not taken: nothing is on the line that nobody heard of.
+    assert_eq!(stored.len(), done.acknowledged.len() + 1);
     assert!(stored.iter().any(|event| event.receipt == late.receipts()[0]));
 }
 

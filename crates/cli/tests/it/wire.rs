@@ -40,6 +40,15 @@ impl Wire {
         self.stream.write_all(text.as_bytes()).await
     }
 
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Breaks the connection off, as a peer that died: what is on its way is lost.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+
     /// Reads until the text has come.
     pub(crate) async fn until(&mut self, text: &str) {
         while !self.read.contains(text) {
@@ -58,7 +67,7 @@ impl Wire {
         let mut chunk = [0; 4_096];
         // A connection that is reset has ended too.
         let bytes = soon(self.stream.read(&mut chunk)).await.unwrap_or(0);
-        self.read.push_str(std::str::from_utf8(&chunk[..bytes]).unwrap());
+        self.read.push_str(&String::from_utf8_lossy(&chunk[..bytes]));
         bytes > 0
     }
 }

@@ -27,6 +27,8 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("DB_MIGRATE_ON_STARTUP", "store.migrate_on_startup"),
     name("DB_STARTUP_MAX_RETRIES", "store.startup_tries_max"),
     name("DB_STARTUP_RETRY_DELAY_SECS", "store.startup_retry_secs"),
+    name("BOWLINE_DISK_FREE_MIB_MIN", "disk.free_mib_min"),
+    name("BOWLINE_DISK_BALLAST_MIB", "disk.ballast_mib"),
     name("HOST", "api.host"),
     name("PORT", "api.port"),
     name("AUTH_MODE", "api.auth.mode"),
@@ -53,6 +55,7 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("VES_SEQUENCER_SIGNING_KEY", "sequencer.signing_key"),
     name("RUST_LOG", "log.filter"),
     name("LOG_FORMAT", "log.format"),
+    name("BOWLINE_BACKUP_DESTINATION", "backup.destination"),
 ];
 
 /// Names that operators of the original sequencer set and that this version does not serve. A node that finds

@@ -3,6 +3,7 @@
 //! Every subsystem owns its part; this module only joins them, and it is the only one that reads the
 //! environment. A key that is not known is an error that names the nearest one that is.
 
+mod backup;
 mod environment;
 mod load;
 
@@ -12,6 +13,7 @@ use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::backup::BackupConfig;
 pub use self::environment::{ENVIRONMENT, EnvironmentName, UNSERVED};
 pub use self::load::ConfigError;
 
@@ -23,6 +25,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the line is kept.
     pub store: StoreConfig,
+    /// The data folder's disk.
+    pub disk: DiskConfig,
     /// Who signs receipts.
     pub sequencer: SequencerConfig,
     /// Ordering, limits, commitments.
@@ -33,6 +37,8 @@ pub struct Config {
     pub api: bowline_api::Config,
     /// Logs.
     pub log: LogConfig,
+    /// Backups of the store.
+    pub backup: BackupConfig,
     /// Seconds that a stopping node takes at most to answer what it has begun.
     pub drain_secs_max: u64,
 }
@@ -42,11 +48,13 @@ impl Default for Config {
         Self {
             data: PathBuf::from("data"),
             store: StoreConfig::default(),
+            disk: DiskConfig::default(),
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
             schemas: bowline_schemas::Config::default(),
             api: bowline_api::Config::default(),
             log: LogConfig::default(),
+            backup: BackupConfig::default(),
             drain_secs_max: 25,
         }
     }
@@ -92,6 +100,25 @@ impl Default for StoreConfig {
             startup_tries_max: 10,
             startup_retry_secs: 3,
         }
+    }
+}
+
+/// What is kept free on the data folder's disk, for the embedded database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// MiB that are free at least; with less the node takes no events until there is more. 0: only when the disk
+    /// is full.
+    pub free_mib_min: u64,
+    /// MiB of a file that only takes room, and is given up when the disk is full, so that what must be finished
+    /// then can be: folding in the database's log, a revocation, a restart. 0: no such file.
+    pub ballast_mib: u64,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        // The database's log is folded in at 16 MiB; the free room is four times that.
+        Self { free_mib_min: 64, ballast_mib: 16 }
     }
 }
 

@@ -195,7 +195,7 @@ pub(super) async fn sequencer_keys(pool: &PgPool) -> Result<Vec<SequencerKeyReco
         .map_err(|e| refuse(&e))
 }
 
-fn sequencer_key_row(row: &PgRow) -> sqlx::Result<SequencerKeyRecord> {
+pub(super) fn sequencer_key_row(row: &PgRow) -> sqlx::Result<SequencerKeyRecord> {
     Ok(SequencerKeyRecord {
         key_version: small(row, "key_version")?,
         sequencer_id: row.try_get("sequencer_id")?,

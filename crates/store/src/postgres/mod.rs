@@ -7,6 +7,7 @@ mod append;
 mod budgets;
 mod changes;
 mod commitments;
+mod copy;
 mod dead_letters;
 mod diagnostics;
 mod error;
@@ -17,6 +18,7 @@ mod listen;
 mod read;
 mod rows;
 mod schemas;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,10 +31,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
+pub use self::copy::{PostgresRestore, RestoreObstacle, RestoreTarget, TableLayout, TableLoad};
 pub use self::diagnostics::PostgresInspector;
 use self::error::refuse;
 pub(crate) use self::guard::BREAKER;
 use self::guard::Guard;
+pub use self::snapshot::PostgresSnapshot;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
 use crate::{

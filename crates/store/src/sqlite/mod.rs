@@ -8,6 +8,7 @@ mod append;
 mod budgets;
 mod changes;
 mod commitments;
+mod copy;
 mod dead_letters;
 mod diagnostics;
 mod key_lifecycle;
@@ -16,6 +17,7 @@ mod pool;
 mod read;
 mod rows;
 mod schemas;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,14 +29,16 @@ use bowline_ves::{Commitment, Hash, SequencerSigner};
 use rusqlite::Connection;
 use uuid::Uuid;
 
+pub use self::copy::{copy_sqlite, fold_sqlite_log, sqlite_companions};
 pub use self::diagnostics::SqliteInspector;
 use self::pool::{Readers, Writer};
+pub use self::snapshot::SqliteSnapshot;
 use crate::metrics;
 use crate::migrations::{AppliedMigration, pending};
 use crate::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
+    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch, WriteGate,
 };
 
 /// Where the file is and how it is opened.
@@ -62,6 +66,7 @@ pub struct SqliteStore {
     readers: Readers,
     tail: Tail,
     changes: Changes,
+    gate: WriteGate,
 }
 
 impl SqliteStore {
@@ -82,7 +87,9 @@ impl SqliteStore {
         });
         let (connection, applied) = opened.await.map_err(|e| StoreError::Internal(e.to_string()))??;
         let readers = Readers::new(config.path, config.readers);
-        Ok((Self { writer: Writer::start(connection)?, readers, tail: Tail::default(), changes }, applied))
+        let gate = WriteGate::default();
+        let writer = Writer::start(connection, gate.clone())?;
+        Ok((Self { writer, readers, tail: Tail::default(), changes, gate }, applied))
     }
 }
 
@@ -152,6 +159,7 @@ impl LineStore for SqliteStore {
         signer: Arc<SequencerSigner>,
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
+        self.gate.pass().map_err(metrics::count_error)?;
         let (tail, heard) = (self.tail.clone(), self.changes.clone());
         let append = move |connection: &mut Connection| {
             let began = Instant::now();
@@ -192,6 +200,7 @@ impl LineStore for SqliteStore {
         upper_levels: Vec<u8>,
         origin: CommitmentOrigin,
     ) -> Result<InsertCommitment, StoreError> {
+        self.gate.pass().map_err(metrics::count_error)?;
         self.writer
             .run(move |connection| commitments::insert(connection, &commitment, &upper_levels, origin))
             .await
@@ -269,6 +278,7 @@ impl LineStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.ping().await?;
         self.readers
             .run(|connection| connection.query_row("SELECT 1", (), |_| Ok(())).map_err(Into::into))
             .await
@@ -280,6 +290,10 @@ impl LineStore for SqliteStore {
 
     fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    fn gate(&self) -> Option<&WriteGate> {
+        Some(&self.gate)
     }
 
     async fn close(&self) {

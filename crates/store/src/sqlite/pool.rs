@@ -3,14 +3,15 @@
 //! A call's future may be dropped at any time: the work it handed over is then finished anyway, whole.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::gauge;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::StoreError;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error};
+use crate::{Room, StoreError, WriteGate};
 
 /// Writes that wait for the writer's thread; one more makes its caller wait.
 const WRITES_QUEUED_MAX: usize = 64;
@@ -48,6 +49,11 @@ impl From<Failure> for StoreError {
 
 /// The store's word for an error of SQLite.
 pub(super) fn refuse(error: &rusqlite::Error) -> StoreError {
+    // A full disk can't hold a larger index of the log either, which SQLite calls an I/O error.
+    let code = error.sqlite_error().map(|failed| failed.extended_code);
+    if code == Some(ffi::SQLITE_IOERR_SHMSIZE) {
+        return StoreError::Full(error.to_string());
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full(error.to_string()),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen) => {
@@ -57,12 +63,29 @@ pub(super) fn refuse(error: &rusqlite::Error) -> StoreError {
     }
 }
 
+/// The store's word for what stopped a write. Where the disk failed, nobody here knows what it holds: the commit
+/// may have reached it all the same.
+fn refuse_write(failure: Failure) -> StoreError {
+    match failure {
+        Failure::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            match refuse(&error) {
+                StoreError::Internal(text) => StoreError::OutcomeUnknown(text),
+                other => other,
+            }
+        }
+        other => other.into(),
+    }
+}
+
 type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The only connection that writes, on a thread of its own.
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    gate: WriteGate,
+    /// Whether the disk failed the last write that it was asked for.
+    failing: Arc<AtomicBool>,
 }
 
 enum Message {
@@ -71,7 +94,7 @@ enum Message {
 }
 
 impl Writer {
-    pub(super) fn start(mut connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(mut connection: Connection, gate: WriteGate) -> Result<Self, StoreError> {
         let (queue, mut inbox) = mpsc::channel(WRITES_QUEUED_MAX);
         let serve = move || {
             let mut stopped = None;
@@ -94,7 +117,7 @@ impl Writer {
             .name("sqlite-writer".to_owned())
             .spawn(serve)
             .map_err(|e| StoreError::Internal(format!("the writer's thread did not start: {e}")))?;
-        Ok(Self { queue })
+        Ok(Self { queue, gate, failing: Arc::default() })
     }
 
     /// Runs `work` after all that was handed over before it.
@@ -104,11 +127,28 @@ impl Writer {
         F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |connection| drop(reply.send(work(connection))));
+        let (gate, failing) = (self.gate.clone(), Arc::clone(&self.failing));
+        let work: Work = Box::new(move |connection| {
+            let result = work(connection).map_err(refuse_write);
+            if let Err(StoreError::Full(problem)) = &result
+                && gate.set(Room::Full)
+            {
+                tracing::error!(component = "store", %problem, "Disk full, no events are taken until there is room");
+            }
+            failing.store(matches!(result, Err(StoreError::OutcomeUnknown(_))), Ordering::Relaxed);
+            drop(reply.send(result));
+        });
         let gone = || count_error(StoreError::Unavailable("it is closed".to_owned()));
         self.queue.send(Message::Work(work)).await.map_err(|_| gone())?;
-        let result = answer.await.map_err(|_| gone())?;
-        result.map_err(|failure| count_error(failure.into()))
+        answer.await.map_err(|_| gone())?.map_err(count_error)
+    }
+
+    /// Answers if writes reach the disk: at once, unless the last one did not; then one is tried that changes nothing.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.run(|connection| Ok(connection.pragma_update(None, "user_version", 0)?)).await
     }
 
     /// Finishes what was handed over, then closes the file.

@@ -1,8 +1,10 @@
-//! What only the embedded store can show: its file.
+//! What only the embedded store can show: its file, its log, and the gate in front of its disk.
+//!
+//! Real disks that fill up and fail are the business of the binary's tests.
 
 use std::sync::Arc;
 
-use bowline_store::{LineStore, ReadQuery, SqliteConfig, SqliteStore, StoreError};
+use bowline_store::{LineStore, ReadQuery, Room, SqliteConfig, SqliteStore, StoreError};
 use futures_util::FutureExt;
 
 use crate::events::{append, at, fresh, grow, new_events, new_stream, signer, whole};
@@ -82,5 +84,28 @@ fn a_file_that_cannot_be_opened_is_named() {
         let error = SqliteStore::open(SqliteConfig::at(file)).await.unwrap_err();
         assert!(matches!(error, StoreError::Internal(_)), "{error}");
         assert!(!error.retryable());
+    });
+}
+
+/// The disk is somebody else's to watch; what a closed gate lets through is the store's to know.
+#[test]
+fn a_closed_gate_stops_what_makes_the_line_grow_and_nothing_else() {
+    run(Engine::Sqlite, |place: Arc<Place>| async move {
+        let store = open(place.file()).await;
+        let stream = new_stream();
+        grow(&store, stream, 2).await;
+        let gate = store.gate().unwrap();
+        let batch = new_events(stream, 1);
+        for room in [Room::Low, Room::Full] {
+            assert!(gate.set(room) && !gate.set(room));
+            let refused = store.append(fresh(batch.clone()), signer(), at(0)).await;
+            assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+            assert_eq!(whole(&store, stream).await.len(), 2);
+            store.register_sequencer_key(uuid::Uuid::from_u128(room as u128), [1; 32], at(0)).await.unwrap();
+            store.ping().await.unwrap();
+        }
+        gate.set(Room::Enough);
+        append(&store, batch).await;
+        assert_eq!(whole(&store, stream).await.len(), 3);
     });
 }

@@ -34,6 +34,19 @@ fn the_examples_of_the_rfc() {
     assert_eq!(canonical(input), expected);
 }
 
+/// Results of `rfc8785` 0.1.4 for Python, which has its own parser, its own numbers and its own order of keys: 150
+/// numbers over the whole range of doubles, and 250 values.
+#[test]
+fn another_language_computes_the_same() {
+    let golden = include_str!("rfc8785.jsonl");
+    assert_eq!(golden.lines().count(), 400);
+    for line in golden.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let input = case["input"].as_str().unwrap();
+        assert_eq!(canonical(input), case["canonical"].as_str().unwrap(), "{input}");
+    }
+}
+
 #[test]
 fn numbers_are_written_as_ecmascript_writes_doubles() {
     // Appendix B of the RFC, and the edges between integer and exponent form.

@@ -12,6 +12,8 @@ mod corrections;
 mod envelope;
 mod export;
 mod keys;
+mod laws;
 mod merkle;
 mod samples;
+mod seeds;
 mod vectors;

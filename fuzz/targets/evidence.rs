@@ -1,0 +1,10 @@
+//! Exports, receipts and commitments that a verifier is handed by somebody whom it does not trust.
+//!
+//! The law is the one that the tests of `ves` run; this file only lets libFuzzer look for what breaks it.
+#![no_main]
+
+#[allow(dead_code, reason = "each target runs one of the laws")]
+#[path = "../../crates/ves/tests/it/laws.rs"]
+mod laws;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| laws::evidence(bytes));
