@@ -4,6 +4,7 @@
 //! never prints; a finding says where, what is wrong and how to mend it. Nothing here compiles the
 //! workspace, changes a file or calls git: the working tree is read as it stands.
 
+mod claims;
 mod docs;
 mod doubled;
 mod edges;
@@ -46,6 +47,7 @@ const RULES: &[(&str, Rule)] = &[
     ("the root's files exist", docs::root_files),
     ("ARCHITECTURE.md stays short", docs::architecture_length),
     ("relative links lead somewhere", links::relative),
+    ("claims are backed by tests", claims::backed),
     ("licences are allowed", licences::allowed),
     ("dependencies come from crates.io", licences::sources),
     ("one version of each dependency", doubled::versions),

@@ -35,6 +35,7 @@ mod load;
 mod node;
 mod offline;
 mod outage;
+mod procedures;
 mod rate_limits;
 mod runbook;
 mod schemas;
@@ -110,6 +111,9 @@ on_both! {
     }
     admin {
         the_tool_works_on_the_database_itself,
+    }
+    procedures {
+        every_block_of_the_runbook_runs,
     }
     backups {
         a_backup_made_under_load_is_brought_back_and_goes_on,

@@ -1,0 +1,291 @@
+//! The runbook `docs/runbooks/sequencer.md`, pasted block by block into a shell and into `psql` beside a live node.
+//!
+//! The blocks run in their order, so that one may use what another made. What an incident needs to be there (a refused
+//! event, a damaged commitment) is brought about before the first block under its heading. A block that is not run
+//! says why, and there may be few of them.
+
+mod page;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::author::{Author, INGEST};
+use crate::node::{ADMIN_KEY, BINARY, Node, Spec};
+use crate::site::{Engine, Site, from_xtask, soon, until};
+use page::{Block, Kind};
+
+const RUNBOOK: &str = include_str!("../../../../docs/runbooks/sequencer.md");
+/// Blocks that may say that they are not run.
+const NOT_RUN_MAX: usize = 4;
+/// Blocks that are run on each store at least.
+const RUN_MIN: usize = 30;
+/// Headings whose incident is brought about.
+const INCIDENTS: [&str; 4] =
+    ["Rate limit exceeded", "Events rejected for their signature", "Dead letters", "A wrong commitment"];
+
+pub(crate) async fn every_block_of_the_runbook_runs(site: Arc<Site>) {
+    let blocks = page::blocks(RUNBOOK);
+    let not_run = blocks.iter().filter(|block| block.kind == Kind::NotRun).count();
+    assert!(not_run <= NOT_RUN_MAX, "{not_run} blocks are not run");
+    for incident in INCIDENTS {
+        assert!(blocks.iter().any(|block| block.heading == incident), "no block is under {incident}");
+    }
+    let mut shift = Shift::begin(&site).await;
+    let engine = if site.database_url().is_some() { Engine::Postgres } else { Engine::Sqlite };
+    let mine = blocks.iter().filter(|block| block.engine.is_none_or(|only| only == engine));
+    let (mut heading, mut answer, mut run) = ("", String::new(), 0);
+    for block in mine.filter(|block| block.kind != Kind::NotRun) {
+        if heading != block.heading {
+            heading = &block.heading;
+            shift.come_upon(heading).await;
+        }
+        answer = shift.paste(block, &answer).await;
+        run += 1;
+    }
+    assert!(run >= RUN_MIN, "{run} blocks were run");
+    shift.node().await;
+    shift.stop().await;
+}
+
+/// An operator's shift: a node, what was written to it, and the words that stand for both in the runbook.
+struct Shift {
+    site: Arc<Site>,
+    spec: Spec,
+    node: Option<Node>,
+    author: Author,
+    words: Vec<(&'static str, String)>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Shift {
+    async fn begin(site: &Arc<Site>) -> Self {
+        let spec = site.node("data");
+        let node = spec.start().await;
+        let api = node.api();
+        let author = Author::known_to(&api).await;
+        author.grow(&api, 12).await;
+        for end in [4, 9] {
+            author.commit(&api, None, Some(end)).await.json();
+        }
+        let event = author.read(&api, 10).await[1].event_id.to_string();
+        let shown = |path: &str| site.path(path).to_str().unwrap().to_owned();
+        for folder in ["backups", "programs"] {
+            std::fs::create_dir(site.path(folder)).unwrap();
+        }
+        for program in ["bowline", "stateset-sequencer-admin"] {
+            symlink(Path::new(BINARY), site.path("programs").join(program)).unwrap();
+        }
+        symlink(Path::new(BINARY), site.path("stateset-sequencer-admin")).unwrap();
+        let words = vec![
+            ("<tenant>", author.stream.tenant_id.to_string()),
+            ("<store>", author.stream.store_id.to_string()),
+            ("<agent-id>", author.agent_id.to_string()),
+            ("<event-id>", event),
+            ("<start>", "1".to_owned()),
+            ("<end>", "9".to_owned()),
+            ("/var/lib/bowline", shown("data")),
+            ("/var/backups/bowline", shown("backups")),
+        ];
+        let environment = vec![
+            ("ADMIN_KEY", ADMIN_KEY.to_owned()),
+            ("BOWLINE_API_KEY", ADMIN_KEY.to_owned()),
+            ("BOWLINE_DATA", shown("data")),
+            ("BOWLINE_BACKUP_DESTINATION", shown("backups")),
+        ];
+        let mut shift = Self { site: Arc::clone(site), spec, node: Some(node), author, words, environment };
+        if let Some(url) = site.database_url() {
+            shift.knows_the_database(&url);
+        }
+        shift
+    }
+
+    fn knows_the_database(&mut self, url: &str) {
+        let options: PgConnectOptions = url.parse().unwrap();
+        let name = options.get_database().unwrap().to_owned();
+        let restored = format!("{name}_restored");
+        self.environment.extend([
+            ("RESTORED_URL", url.replacen(&name, &restored, 1)),
+            ("DATABASE_URL", url.to_owned()),
+            ("PGHOST", options.get_host().to_owned()),
+            ("PGPORT", options.get_port().to_string()),
+            ("PGUSER", options.get_username().to_owned()),
+            ("PGDATABASE", name.clone()),
+        ]);
+        self.words.extend([("stateset_sequencer", name), ("stateset_restored", restored)]);
+    }
+
+    /// Brings about what the procedure under a heading is for.
+    async fn come_upon(&mut self, heading: &str) {
+        let node = self.node().await.address().to_owned();
+        let api = crate::client::Api::new(&node).with_key(ADMIN_KEY);
+        match heading {
+            "Rate limit exceeded" => {
+                let key = json!({"tenantId": self.author.stream.tenant_id, "rateLimit": 5});
+                let path = format!("/api/v1/agents/{}/api-keys", self.author.agent_id);
+                let made = api.post(&path, key.to_string()).await.json();
+                self.knows("<key-prefix>", made["keyHashPrefix"].as_str().unwrap());
+                let narrow = api.with_key(made["apiKey"].as_str().unwrap());
+                let body = |count| self.author.body(&self.author.events(count));
+                assert_eq!(narrow.post(INGEST, body(5)).await.status, 200);
+                narrow.post(INGEST, body(1)).await.refused(429, "RATE_LIMIT_EXCEEDED");
+            }
+            "Events rejected for their signature" => {
+                let forger = Author { key: bowline_ves::SecretKey::random().unwrap(), ..self.author.clone() };
+                let forged = forger.ingest(&api, &forger.events(1)).await;
+                assert_eq!(forged.reason(), "invalid_signature");
+            }
+            "Dead letters" => {
+                let unknown = Author::of(self.author.stream);
+                assert_eq!(unknown.ingest(&api, &unknown.events(2)).await.events_rejected, 2);
+                let letters = async || api.get("/api/v1/dead-letters").await.json();
+                until(async || letters().await["total"] == 2).await;
+                let letter: Value = letters().await["dead_letters"][0].clone();
+                self.knows("<letter-id>", letter["id"].as_str().unwrap());
+                self.knows("<agent-id>", &unknown.agent_id.to_string());
+                self.knows("<public-key>", &unknown.key.public().to_string());
+            }
+            "A wrong commitment" => {
+                let path = self.author.path("commitments", "&all=true");
+                let bad = api.get(&path).await.json()["commitments"][0]["batch_id"].clone();
+                self.knows("<batch-id>", bad.as_str().unwrap());
+                self.site.damage_commitment(1, "merkle_root").await;
+            }
+            other => assert!(!INCIDENTS.contains(&other), "nobody brings about {other}"),
+        }
+    }
+
+    fn knows(&mut self, word: &'static str, meaning: &str) {
+        self.words.retain(|(known, _)| *known != word);
+        self.words.push((word, meaning.to_owned()));
+    }
+
+    async fn node(&mut self) -> &Node {
+        if self.node.is_none() {
+            let node = self.spec.start().await;
+            until(async || node.api().get("/ready").await.status == 200).await;
+            self.node = Some(node);
+        }
+        self.node.as_ref().unwrap()
+    }
+
+    async fn stop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.terminate();
+            assert!(node.ended().await.success());
+        }
+    }
+
+    /// Runs one block; what it answered.
+    async fn paste(&mut self, block: &Block, above: &str) -> String {
+        if block.is_stopped {
+            self.stop().await;
+        } else {
+            self.node().await;
+        }
+        let text = self.meant(&block.text);
+        let line = block.line;
+        match block.kind {
+            Kind::Console => {
+                let typed = block.typed();
+                for (index, one) in typed.iter().enumerate() {
+                    let is_last = index + 1 == typed.len();
+                    let command = self.meant(&one.command);
+                    assert!(is_meant(&command), "line {line}: a word has no meaning in\n{command}");
+                    let (code, answer) = self.shell(&["-o", "pipefail", "-c", &command], "").await;
+                    let shape: Vec<String> = one.shape.iter().map(|line| self.meant(line)).collect();
+                    assert_eq!(
+                        code,
+                        Some(if is_last { block.exit } else { 0 }),
+                        "line {line}: {command}\n{answer}"
+                    );
+                    assert!(
+                        page::fits(&shape, &answer),
+                        "line {line}: {command}\nanswered\n{answer}\nand not\n{}",
+                        shape.join("\n")
+                    );
+                }
+                String::new()
+            }
+            Kind::Sql => {
+                assert!(is_meant(&text), "line {line}: a word has no meaning in\n{text}");
+                let psql = "psql \"$DATABASE_URL\" -X -v ON_ERROR_STOP=1";
+                let (code, answer) = self.shell(&["-c", psql], &text).await;
+                assert_eq!(code, Some(0), "line {line}: {text}\n{answer}");
+                answer
+            }
+            Kind::Shape => {
+                let shape: Vec<String> = text.lines().map(str::to_owned).collect();
+                assert!(page::fits(&shape, above), "line {line}: the answer is\n{above}\nand not\n{text}");
+                String::new()
+            }
+            Kind::Settings => {
+                self.set(&text, line).await;
+                String::new()
+            }
+            Kind::NotRun => unreachable!("it was left out"),
+        }
+    }
+
+    /// The text with the words of this shift.
+    fn meant(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (word, meaning) in &self.words {
+            text = text.replace(word, meaning);
+        }
+        match &self.node {
+            Some(node) => text.replace("http://localhost:8080", node.address()),
+            None => text,
+        }
+    }
+
+    /// Restarts the node with settings, each of which must be one.
+    async fn set(&mut self, text: &str, line: usize) {
+        for setting in text.lines().filter(|line| !line.starts_with('#')) {
+            let pair = setting.strip_prefix("export ").and_then(|pair| pair.split_once('='));
+            let (name, value) = pair.unwrap_or_else(|| panic!("line {line}: {setting} sets nothing"));
+            assert!(bowline_node::ENVIRONMENT.iter().any(|known| known.name == name), "line {line}: {name}");
+            self.spec = self.spec.clone().env(name, value);
+        }
+        self.stop().await;
+        self.node().await;
+    }
+
+    async fn shell(&self, words: &[&str], stdin: &str) -> (Option<i32>, String) {
+        let programs = self.site.path("programs");
+        let mut path = std::ffi::OsString::from(programs);
+        if self.site.database_url().is_some() {
+            path.push(":");
+            path.push(from_xtask("BOWLINE_TEST_PG_BINDIR"));
+        }
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("bash");
+        // As on a terminal, both outputs come as one.
+        command.args(["-c", "exec \"$@\" 2>&1", "bash", "bash"]).args(words);
+        command.current_dir(self.site.path("")).env_clear().env("PATH", path).kill_on_drop(true);
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        if let Some(node) = &self.node {
+            command.env("BOWLINE_URL", node.address());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // A command that does not read has closed the pipe already.
+        drop(input.write_all(stdin.as_bytes()).await);
+        drop(input);
+        let output = soon(child.wait_with_output()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+/// Whether no `<word>` is left.
+fn is_meant(text: &str) -> bool {
+    let mut rests = text.split('<').skip(1);
+    !rests.any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()) && rest.contains('>'))
+}
