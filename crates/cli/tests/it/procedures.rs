@@ -49,6 +49,7 @@ pub(crate) async fn every_block_of_the_runbook_runs(site: Arc<Site>) {
         answer = shift.paste(block, &answer).await;
         run += 1;
     }
+    assert!(shift.faults.is_empty(), "{} faults\n{}", shift.faults.len(), shift.faults.join("\n\n"));
     assert!(run >= RUN_MIN, "{run} blocks were run");
     shift.node().await;
     shift.stop().await;
@@ -62,6 +63,8 @@ struct Shift {
     author: Author,
     words: Vec<(&'static str, String)>,
     environment: Vec<(&'static str, String)>,
+    /// What did not go as the runbook says: all of it is told at the end.
+    faults: Vec<String>,
 }
 
 impl Shift {
@@ -99,7 +102,15 @@ impl Shift {
             ("BOWLINE_DATA", shown("data")),
             ("BOWLINE_BACKUP_DESTINATION", shown("backups")),
         ];
-        let mut shift = Self { site: Arc::clone(site), spec, node: Some(node), author, words, environment };
+        let mut shift = Self {
+            site: Arc::clone(site),
+            spec,
+            node: Some(node),
+            author,
+            words,
+            environment,
+            faults: Vec::new(),
+        };
         if let Some(url) = site.database_url() {
             shift.knows_the_database(&url);
         }
@@ -146,6 +157,8 @@ impl Shift {
                 assert_eq!(unknown.ingest(&api, &unknown.events(2)).await.events_rejected, 2);
                 let letters = async || api.get("/api/v1/dead-letters").await.json();
                 until(async || letters().await["total"] == 2).await;
+                let metrics = async || api.get("/metrics").await.text;
+                until(async || metrics().await.contains("\nsequencer_dlq_depth 2\n")).await;
                 let letter: Value = letters().await["dead_letters"][0].clone();
                 self.knows("<letter-id>", letter["id"].as_str().unwrap());
                 self.knows("<agent-id>", &unknown.agent_id.to_string());
@@ -189,47 +202,43 @@ impl Shift {
         } else {
             self.node().await;
         }
-        let text = self.meant(&block.text);
-        let line = block.line;
+        let (text, line) = (self.meant(&block.text), block.line);
         match block.kind {
-            Kind::Console => {
-                let typed = block.typed();
-                for (index, one) in typed.iter().enumerate() {
-                    let is_last = index + 1 == typed.len();
-                    let command = self.meant(&one.command);
-                    assert!(is_meant(&command), "line {line}: a word has no meaning in\n{command}");
-                    let (code, answer) = self.shell(&["-o", "pipefail", "-c", &command], "").await;
-                    let shape: Vec<String> = one.shape.iter().map(|line| self.meant(line)).collect();
-                    assert_eq!(
-                        code,
-                        Some(if is_last { block.exit } else { 0 }),
-                        "line {line}: {command}\n{answer}"
-                    );
-                    assert!(
-                        page::fits(&shape, &answer),
-                        "line {line}: {command}\nanswered\n{answer}\nand not\n{}",
-                        shape.join("\n")
-                    );
-                }
-                String::new()
-            }
+            Kind::Console => self.type_in(block).await,
             Kind::Sql => {
-                assert!(is_meant(&text), "line {line}: a word has no meaning in\n{text}");
+                self.expect(line, is_meant(&text), &text, "a word without a meaning");
                 let psql = "psql \"$DATABASE_URL\" -X -v ON_ERROR_STOP=1";
                 let (code, answer) = self.shell(&["-c", psql], &text).await;
-                assert_eq!(code, Some(0), "line {line}: {text}\n{answer}");
-                answer
+                self.expect(line, code == Some(0), &text, &answer);
+                return answer;
             }
             Kind::Shape => {
                 let shape: Vec<String> = text.lines().map(str::to_owned).collect();
-                assert!(page::fits(&shape, above), "line {line}: the answer is\n{above}\nand not\n{text}");
-                String::new()
+                self.expect(line, page::fits(&shape, above), &text, above);
             }
-            Kind::Settings => {
-                self.set(&text, line).await;
-                String::new()
-            }
+            Kind::Settings => self.set(&text, line).await,
             Kind::NotRun => unreachable!("it was left out"),
+        }
+        String::new()
+    }
+
+    /// Runs the commands of a console.
+    async fn type_in(&mut self, block: &Block) {
+        let typed = block.typed();
+        for (index, one) in typed.iter().enumerate() {
+            let command = self.meant(&one.command);
+            self.expect(block.line, is_meant(&command), &command, "a word without a meaning");
+            let (code, answer) = self.shell(&["-o", "pipefail", "-c", &command], "").await;
+            let shape: Vec<String> = one.shape.iter().map(|line| self.meant(line)).collect();
+            let exit = if index + 1 == typed.len() { block.exit } else { 0 };
+            let is_right = code == Some(exit) && page::fits(&shape, &answer);
+            self.expect(block.line, is_right, &command, &format!("{code:?}, in place of {exit}\n{answer}"));
+        }
+    }
+
+    fn expect(&mut self, line: usize, is_right: bool, pasted: &str, got: &str) {
+        if !is_right {
+            self.faults.push(format!("line {line}: {pasted}\ngave {got}"));
         }
     }
 
