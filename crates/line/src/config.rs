@@ -1,4 +1,6 @@
-//! What an operator may set about the line.
+//! The line's settings: limits, caches, dead letters and the automatic commitments, each with its default.
+//!
+//! Only values: what is done with one, and what happens when a limit is hit, stands where it is used.
 
 use bowline_types::Limits;
 use serde::{Deserialize, Serialize};
