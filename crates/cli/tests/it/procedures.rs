@@ -23,9 +23,9 @@ use page::{Block, Kind};
 
 const RUNBOOK: &str = include_str!("../../../../docs/runbooks/sequencer.md");
 /// Blocks that may say that they are not run.
-const NOT_RUN_MAX: usize = 4;
+const NOT_RUN_MAX: usize = 2;
 /// Blocks that are run on each store at least.
-const RUN_MIN: usize = 30;
+const RUN_MIN: usize = 35;
 /// Headings whose incident is brought about.
 const INCIDENTS: [&str; 4] =
     ["Rate limit exceeded", "Events rejected for their signature", "Dead letters", "A wrong commitment"];
