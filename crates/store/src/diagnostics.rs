@@ -93,7 +93,7 @@ pub struct StreamFacts {
     pub gaps: Vec<(u64, u64)>,
 }
 
-/// The end of a stream's chain of commitments and corrections, in the chain's order.
+/// The end of a stream's chain of commitments, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainFacts {
     /// The commitments.

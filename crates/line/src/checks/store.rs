@@ -3,12 +3,9 @@
 //! A fact that could not be had skips its check and no other. What mends trouble is a statement or a command as an
 //! operator pastes it, with the ids filled in.
 
-use std::collections::HashSet;
-
 use bowline_runtime::{Finding, Seen};
-use bowline_store::{Activity, ChainFacts, StoreFacts};
-use bowline_types::BatchId;
-use bowline_ves::{Commitment, CommitmentError};
+use bowline_store::{Activity, StoreFacts};
+use bowline_ves::Commitment;
 
 use super::facts::LineFacts;
 use super::{percent, size, threshold};
@@ -192,15 +189,26 @@ pub(super) fn commitments(facts: &LineFacts) -> Finding {
         Err(skipped) => return skipped,
     };
     let count: usize = chains.iter().map(|chain| chain.commitments.len()).sum();
-    let broken: Vec<(&Commitment, String)> = chains.iter().flat_map(broken_links).collect();
+    let mut broken: Vec<(&Commitment, String)> = Vec::new();
+    for chain in chains {
+        let mut before: Option<&Commitment> = None;
+        for commitment in &chain.commitments {
+            let known_before = before.is_some() || chain.whole;
+            let chained = if known_before { commitment.follows(before) } else { Ok(()) };
+            if let Err(problem) = commitment.check().and(chained) {
+                broken.push((commitment, problem.to_string()));
+            }
+            before = Some(commitment);
+        }
+    }
     let finding = match broken.first() {
         Some((commitment, _)) => Finding::fail(
             "a stored commitment does not fit: its row was changed past the line. Never delete it, that would break \
              the chain for everyone who has its successors",
             format!(
-                "keep the row, and correct it: bowline commitments correct {} --reason TEXT. What the events themselves \
-                 give: bowline export --tenant {} --store {} && bowline verify export FILE",
-                commitment.batch_id, commitment.stream.tenant_id, commitment.stream.store_id
+                "keep the row, and show what the events themselves give: bowline export --tenant {} --store {} && \
+                 bowline verify export FILE",
+                commitment.stream.tenant_id, commitment.stream.store_id
             ),
         ),
         None => Finding::ok("commitments chain, and their state roots are right"),
@@ -214,45 +222,6 @@ pub(super) fn commitments(facts: &LineFacts) -> Finding {
         let (start, end) = (commitment.sequence_start, commitment.sequence_end);
         finding.with(format!("commitment {}", commitment.batch_id), format!("{start} to {end}: {problem}"))
     })
-}
-
-/// What does not fit in a chain; a commitment that a later one corrects is excused.
-fn broken_links(chain: &ChainFacts) -> Vec<(&Commitment, String)> {
-    let corrected: HashSet<BatchId> = chain.commitments.iter().filter_map(|one| one.corrects).collect();
-    let mut broken = Vec::new();
-    let (mut last, mut committed_end) = (None, None);
-    let mut is_known_before = chain.whole;
-    for commitment in &chain.commitments {
-        let chained = if is_known_before { continues(commitment, last, committed_end) } else { Ok(()) };
-        let checked = commitment.check();
-        // Behind one that is wrong nobody can say what should follow.
-        is_known_before = checked.is_ok();
-        let is_excused = !is_known_before && corrected.contains(&commitment.batch_id);
-        if let Err(problem) = checked.and(chained)
-            && !is_excused
-        {
-            broken.push((commitment, problem.to_string()));
-        }
-        last = is_known_before.then_some(commitment);
-        committed_end = match commitment.corrects {
-            _ if !is_known_before => None,
-            None => Some(commitment.sequence_end),
-            Some(_) => committed_end,
-        };
-    }
-    broken
-}
-
-/// Each continues the state root before it; an ordinary one also the range, where that is known.
-fn continues(
-    commitment: &Commitment,
-    last: Option<&Commitment>,
-    committed_end: Option<u64>,
-) -> Result<(), CommitmentError> {
-    let Some(last) = last else { return commitment.follows(None) };
-    let before = commitment.sequence_start.saturating_sub(1);
-    let end = if commitment.corrects.is_none() { committed_end } else { None };
-    commitment.follows(Some(&Commitment { sequence_end: end.unwrap_or(before), ..last.clone() }))
 }
 
 pub(super) fn commitment_lag(facts: &LineFacts) -> Finding {

@@ -470,32 +470,3 @@ fn each_trouble_is_found_by_its_check_alone_with_what_mends_it() {
     }
     assert_eq!(found.len(), CHECKS.len(), "every check has trouble of its own here");
 }
-
-#[test]
-fn a_wrong_commitment_is_excused_by_its_correction_and_by_nothing_else() {
-    let status = |change: &dyn Fn(&mut Vec<Commitment>)| {
-        let facts = on_store(|store| change(&mut store.chains.as_mut().unwrap()[0].commitments));
-        let check = CHECKS.iter().find(|check| check.name == "commitments").unwrap();
-        check.run(&facts).finding.status
-    };
-    let correct = |chain: &mut Vec<Commitment>, wrong: BatchId| {
-        let (first, second) = (chain[0].clone(), chain[1].clone());
-        chain[0].merkle_root = Hash::ZERO;
-        let correction = commitment(first.sequence_start, first.sequence_end, second.new_state_root);
-        let correction = correction.correcting(wrong);
-        chain.push(correction.clone());
-        chain.push(commitment(5, 7, correction.new_state_root));
-    };
-    assert_eq!(status(&|chain| correct(chain, chain[0].batch_id)), Status::Ok);
-    assert_eq!(status(&|chain| correct(chain, BatchId::random())), Status::Fail);
-    let elsewhere = |chain: &mut Vec<Commitment>| {
-        correct(chain, chain[0].batch_id);
-        chain[3].prev_state_root = Hash::ZERO;
-    };
-    assert_eq!(status(&elsewhere), Status::Fail);
-    let gap = |chain: &mut Vec<Commitment>| {
-        correct(chain, chain[0].batch_id);
-        chain[3] = commitment(6, 7, chain[2].new_state_root);
-    };
-    assert_eq!(status(&gap), Status::Fail);
-}
