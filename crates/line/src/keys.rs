@@ -29,6 +29,7 @@ const WIDEN_AFTER_USES: u32 = 1_024;
 
 /// Large tables at most: 16 are 10 MiB.
 const WIDE_MAX: u32 = 16;
+
 /// How the objection to a key that nobody registered ends; clients and dead letters tell it by these words.
 pub(crate) const NOT_REGISTERED: &str = "is not registered";
 

@@ -178,7 +178,9 @@ impl LetterOffice {
                 () = shutdown.begun() => {}
             }
         }
-        let lost = self.write(unwritten).await.len();
+        let mut lost = self.write(unwritten).await.len();
+        // What was left from before goes first; then the box, unless the store is away.
+        lost += if lost == 0 { self.write(Vec::new()).await.len() } else { self.letter_box.take().len() };
         if lost > 0 {
             counter!(DLQ_DROPPED, "cause" => "store_away").increment(lost as u64);
         }

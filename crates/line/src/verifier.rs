@@ -38,6 +38,7 @@ pub struct Verdicts {
     /// them if keys have changed since.
     pub keys_epoch: u64,
 }
+
 /// The same with the envelope given back.
 pub(crate) type Examined = Result<VerifiedEvent, Box<Rejected>>;
 

@@ -5,7 +5,8 @@
 
 use bowline_runtime::Seen;
 use bowline_types::{EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::Commitment;
+
+use crate::records::CommitmentRecord;
 
 /// How much of the line is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,11 +94,11 @@ pub struct StreamFacts {
     pub gaps: Vec<(u64, u64)>,
 }
 
-/// The end of a stream's chain of commitments, ascending.
+/// The end of a stream's chain of commitments, in the chain's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainFacts {
     /// The commitments.
-    pub commitments: Vec<Commitment>,
+    pub commitments: Vec<CommitmentRecord>,
     /// Whether the first of them is the stream's first.
     pub whole: bool,
 }

@@ -35,6 +35,9 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     9 "0009_dead_letters",
 ];
 
+/// From this version on commitments may be corrected, and have a place in their chain.
+pub(crate) const CORRECTIONS_SINCE: i64 = 8;
+
 /// The schema version that this binary reads and writes.
 pub fn schema_version() -> i64 {
     MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)

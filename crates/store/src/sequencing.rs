@@ -11,7 +11,7 @@ use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, Verified
 
 use crate::records::{AppendOutcome, KnownEvent};
 
-/// A stream's counter as read under its lock.
+/// A stream's counter, which is still so when the rows are written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counter {
     pub(crate) current: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Counter {
 /// The entity that an event names, in its stream.
 pub(crate) type EntityKey = (StreamId, String, String);
 
-/// What the store holds of the things that a batch names, read under the counters' locks.
+/// What the store holds of the things that a batch names, as of one moment that still holds when the rows are written.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) counters: HashMap<StreamId, Counter>,

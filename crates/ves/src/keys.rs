@@ -133,7 +133,7 @@ impl SecretKey {
         let public = self.signing.verifying_key();
         let hashed = |parts: [&[u8]; 3]| {
             let digest = parts.iter().fold(Sha512::new(), |hash, part| hash.chain_update(part)).finalize();
-            Scalar::from_bytes_mod_order_wide(&digest.into())
+            Scalar::from_bytes_mod_order_wide(&Zeroizing::new(digest.into()))
         };
         // RFC 8032 §5.1.6: r = H(prefix ‖ M), R = r·B, S = r + H(R ‖ A ‖ M)·a.
         let prefix = &self.expanded.hash_prefix[..];

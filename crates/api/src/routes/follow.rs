@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{Extensions, HeaderMap};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bowline_line::TailReader;
 use bowline_runtime::Shutdown;
@@ -18,7 +18,7 @@ use futures_util::Stream;
 use metrics::{counter, gauge};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::IntoParams;
 
 use super::events::event_json;
@@ -27,6 +27,9 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::metrics::{SLOW_READERS, STREAMS};
 use crate::state::Api;
+
+/// A credential may run out while a stream is open: it is looked at again so often.
+const CREDENTIAL_CHECK: Duration = Duration::from_secs(10);
 
 /// Where to begin.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -57,6 +60,7 @@ pub(super) async fn follow(
     principal: Principal,
     Params(query): Params<FollowQuery>,
     headers: HeaderMap,
+    extensions: Extensions,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let stream = StreamId::new(query.tenant_id, query.store_id);
     principal.require_stream(Permission::Read, stream)?;
@@ -74,6 +78,11 @@ pub(super) async fn follow(
     })?;
     gauge!(STREAMS).increment(1.0);
     let following = Following {
+        changes: api.line.store.changes().watch(),
+        check_at: tokio::time::Instant::now() + CREDENTIAL_CHECK,
+        api: api.clone(),
+        stream,
+        credential: (extensions, headers),
         tail: api.line.reader.tail(stream, from),
         stopping: api.stopping.clone(),
         receipts: query.receipts.unwrap_or(false),
@@ -91,6 +100,12 @@ pub(super) async fn follow(
 }
 
 struct Following {
+    api: Api,
+    stream: StreamId,
+    /// What the request came with; it may be revoked or run out while the stream is open.
+    credential: (Extensions, HeaderMap),
+    changes: watch::Receiver<u64>,
+    check_at: tokio::time::Instant,
     tail: TailReader,
     stopping: Shutdown,
     receipts: bool,
@@ -108,11 +123,21 @@ impl Following {
         }
         self.handed_over = None;
         let stopping = self.stopping.clone();
-        let event = tokio::select! {
-            event = self.tail.next() => event,
-            () = stopping.begun() => {
-                self.ended = true;
-                return Some(error_event(Code::ServiceUnavailable, "the node is draining"));
+        let event = loop {
+            tokio::select! {
+                biased;
+                () = stopping.begun() => {
+                    self.ended = true;
+                    return Some(error_event(Code::ServiceUnavailable, "the node is draining"));
+                }
+                () = due(&mut self.changes, self.check_at) => {
+                    self.check_at = tokio::time::Instant::now() + CREDENTIAL_CHECK;
+                    if let Some(refused) = self.refusal().await {
+                        self.ended = true;
+                        return Some(error_event(refused, "the credential was revoked or has run out"));
+                    }
+                }
+                event = self.tail.next() => break event,
             }
         };
         let event = match event {
@@ -129,6 +154,22 @@ impl Following {
         self.handed_over = Some(Instant::now());
         Some(event)
     }
+}
+
+impl Following {
+    /// Why the stream may not be read any more. A store that is away tells nothing about that.
+    async fn refusal(&self) -> Option<Code> {
+        let (extensions, headers) = &self.credential;
+        let asked = self.api.principal(extensions, headers).await;
+        let refused =
+            asked.and_then(|principal| principal.require_stream(Permission::Read, self.stream)).err()?;
+        (refused.code().http_status() < 500).then(|| refused.code())
+    }
+}
+
+/// Resolves when the credential is to be looked at again: a key was changed somewhere, or time has passed.
+async fn due(changes: &mut watch::Receiver<u64>, check_at: tokio::time::Instant) {
+    drop(tokio::time::timeout_at(check_at, changes.changed()).await);
 }
 
 impl Drop for Following {

@@ -78,9 +78,20 @@ pub(crate) async fn an_api_key_is_listed_expires_and_is_revoked(site: Arc<Site>)
     api.get(&keys_path(&colleague, &format!("/{prefix}"))).await.refused(404, "RESOURCE_NOT_FOUND");
 
     author.grow(&writer, 1).await;
+    let mut feed = writer.follow(&author.path("stream", ""), None).await;
+    feed.expect(1..=1).await;
     let answer = api.ask("DELETE", &keys_path(&author, &format!("/{prefix}")), "").await.json();
     assert_eq!((&answer["success"], &answer["key"]["status"]), (&json!(true), &json!("revoked")));
     refused(&writer.get(&author.path("head", "")).await, 401, "invalid_api_key");
+    // What the key opened ends with it.
+    let last = loop {
+        let frame = feed.next().await.expect("the stream ended without a word");
+        if frame.comment.is_empty() {
+            break frame;
+        }
+    };
+    assert!(last.event == "error" && last.data.contains("INVALID_API_KEY"), "{last:?}");
+    assert!(feed.next().await.is_none());
     let again = api.ask("DELETE", &keys_path(&author, &format!("/{prefix}")), "").await.json();
     assert_eq!(again["key"]["revoked_at"], answer["key"]["revoked_at"]);
     assert_eq!(api.get(&keys_path(&author, &format!("/{prefix}"))).await.json(), answer["key"]);

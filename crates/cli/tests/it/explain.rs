@@ -105,8 +105,9 @@ async fn what_is_not_there_is_refused_or_unknown(site: &Site, api: &Api, author:
     let moment = if engine == Engine::Sqlite { "7000000" } else { "to_timestamp(7)" };
     let (tenant, store) = (id(author.stream.tenant_id.to_string()), id(author.stream.store_id.to_string()));
     let letter = format!(
-        "INSERT INTO dead_letter_events (id, event_id, tenant_id, store_id, event_type, reason, error_message, created_at, payload)
-         VALUES ({0}, {0}, {tenant}, {store}, 't', 'schema_validation', 'amount: not a number', {moment}, '1')",
+        "INSERT INTO dead_letter_events (id, event_id, tenant_id, store_id, event_type, reason, error_message, created_at,
+                                         last_seen_at, payload_bytes, payload)
+         VALUES ({0}, {0}, {tenant}, {store}, 't', 'schema_validation', 'amount: not a number', {moment}, {moment}, 1, '1')",
         id(unknown.to_string())
     );
     site.execute_past("data", &letter).await;

@@ -4,7 +4,7 @@
 //! operator pastes it, with the ids filled in.
 
 use bowline_runtime::{Finding, Seen};
-use bowline_store::{Activity, StoreFacts};
+use bowline_store::{Activity, CommitmentRecord, StoreFacts};
 use bowline_ves::Commitment;
 
 use super::facts::LineFacts;
@@ -191,14 +191,27 @@ pub(super) fn commitments(facts: &LineFacts) -> Finding {
     let count: usize = chains.iter().map(|chain| chain.commitments.len()).sum();
     let mut broken: Vec<(&Commitment, String)> = Vec::new();
     for chain in chains {
-        let mut before: Option<&Commitment> = None;
-        for commitment in &chain.commitments {
-            let known_before = before.is_some() || chain.whole;
-            let chained = if known_before { commitment.follows(before) } else { Ok(()) };
-            if let Err(problem) = commitment.check().and(chained) {
+        let (mut before, mut committed_end): (Option<&Commitment>, Option<u64>) = (None, None);
+        for (place, CommitmentRecord { commitment, chain: mark, .. }) in chain.commitments.iter().enumerate()
+        {
+            // A correction continues the chain, and no range; neither does what stands behind a corrected one.
+            let end = committed_end.filter(|_| commitment.corrects.is_none());
+            let sequence_end = end.unwrap_or(commitment.sequence_start.saturating_sub(1));
+            let chained = match before {
+                Some(before) => commitment.follows(Some(&Commitment { sequence_end, ..before.clone() })),
+                None if place == 0 && chain.whole => commitment.follows(None),
+                None => Ok(()),
+            };
+            let is_corrected = mark.corrected_by.is_some();
+            if let Err(problem) = commitment.check().and(chained)
+                && !is_corrected
+            {
                 broken.push((commitment, problem.to_string()));
             }
-            before = Some(commitment);
+            before = (!is_corrected).then_some(commitment);
+            if commitment.corrects.is_none() {
+                committed_end = Some(commitment.sequence_end);
+            }
         }
     }
     let finding = match broken.first() {
@@ -206,9 +219,8 @@ pub(super) fn commitments(facts: &LineFacts) -> Finding {
             "a stored commitment does not fit: its row was changed past the line. Never delete it, that would break \
              the chain for everyone who has its successors",
             format!(
-                "keep the row, and show what the events themselves give: bowline export --tenant {} --store {} && \
-                 bowline verify export FILE",
-                commitment.stream.tenant_id, commitment.stream.store_id
+                "bowline commitments check --tenant {} --store {} --all; then bowline commitments correct {} --reason TEXT",
+                commitment.stream.tenant_id, commitment.stream.store_id, commitment.batch_id
             ),
         ),
         None => Finding::ok("commitments chain, and their state roots are right"),
@@ -277,8 +289,7 @@ pub(super) fn dead_letters(facts: &LineFacts) -> Finding {
     let finding = match count > 0 {
         true => Finding::warn(
             "events were refused and wait for somebody",
-            "read error_message in `SELECT * FROM dead_letter_events ORDER BY created_at DESC LIMIT 100`, mend the \
-             cause, and send the events again",
+            "bowline dead-letters list; mend the cause; bowline dead-letters retry --all",
         ),
         false => Finding::ok("no refused event waits"),
     };

@@ -9,8 +9,8 @@ use bowline_line::checks::{
 };
 use bowline_runtime::{Samples, Status};
 use bowline_store::{
-    Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, IndexFacts, SchemaFacts, StoreFacts,
-    StreamFacts, TableFacts, TenantLoad,
+    Activity, ChainFacts, ChainPlace, CommitmentOrigin, CommitmentRecord, ConnectionFacts, CounterLock,
+    DeadLetterCount, IndexFacts, SchemaFacts, StoreFacts, StreamFacts, TableFacts, TenantLoad,
 };
 use bowline_types::{BatchId, Limits, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Hash, Tree};
@@ -93,10 +93,15 @@ fn commitment(start: u64, end: u64, prev: Hash) -> Commitment {
     Commitment::seal(BatchId::random(), STREAM, &tree, start, end, prev, at(NOW)).unwrap()
 }
 
-fn chain() -> Vec<Commitment> {
+fn record(commitment: Commitment) -> CommitmentRecord {
+    let chain = ChainPlace { position: 1, corrected_by: None, reason: None };
+    CommitmentRecord { commitment, origin: CommitmentOrigin::Client, chain }
+}
+
+fn chain() -> Vec<CommitmentRecord> {
     let first = commitment(1, 2, Hash::ZERO);
     let second = commitment(3, 4, first.new_state_root);
-    vec![first, second]
+    vec![record(first), record(second)]
 }
 
 fn store() -> StoreFacts {
@@ -227,8 +232,23 @@ fn what_can_not_be_seen_is_skipped_with_the_reason_and_never_well() {
 }
 
 #[test]
+fn a_commitment_that_was_corrected_is_no_trouble() {
+    let facts = on_store(|store| {
+        let chain = &mut store.chains.as_mut().unwrap()[0].commitments;
+        let (wrong, root) = (chain[1].commitment.batch_id, chain[1].commitment.new_state_root);
+        let correction = Commitment { corrects: Some(wrong), ..commitment(3, 4, root) };
+        chain[1].chain.corrected_by = Some(correction.batch_id);
+        chain[1].commitment.merkle_root = Hash::ZERO;
+        let next = commitment(5, 6, correction.new_state_root);
+        chain.extend([record(correction), record(next)]);
+    });
+    let check = CHECKS.iter().find(|check| check.name == "commitments").unwrap();
+    assert_eq!((check.judge)(&facts).status, Status::Ok);
+}
+
+#[test]
 fn each_trouble_is_found_by_its_check_alone_with_what_mends_it() {
-    let broken = |change: fn(&mut Vec<Commitment>)| {
+    let broken = |change: fn(&mut Vec<CommitmentRecord>)| {
         on_store(move |store| change(&mut store.chains.as_mut().unwrap()[0].commitments))
     };
     let slow = METRICS.replace("{le=\"0.25\"} 100", "{le=\"0.25\"} 90");
@@ -369,16 +389,16 @@ fn each_trouble_is_found_by_its_check_alone_with_what_mends_it() {
         ("sequence_gaps", on_stream(|stream| stream.last = 21), Status::Fail, "stop appending"),
         (
             "commitments",
-            broken(|chain| chain[1].merkle_root = Hash::ZERO),
+            broken(|chain| chain[1].commitment.merkle_root = Hash::ZERO),
             Status::Fail,
-            "bowline verify export",
+            "bowline commitments correct",
         ),
-        ("commitments", broken(|chain| chain.rotate_left(1)), Status::Fail, "bowline verify export"),
+        ("commitments", broken(|chain| chain.rotate_left(1)), Status::Fail, "bowline commitments correct"),
         (
             "commitments",
-            broken(|chain| chain.push(commitment(6, 7, chain[1].new_state_root))),
+            broken(|chain| chain.push(record(commitment(6, 7, chain[1].commitment.new_state_root)))),
             Status::Fail,
-            "bowline verify export",
+            "bowline commitments correct",
         ),
         (
             "commitment_lag",
@@ -396,7 +416,7 @@ fn each_trouble_is_found_by_its_check_alone_with_what_mends_it() {
             "dead_letters",
             on_store(|store| store.dead_letters.as_mut().unwrap()[0].status = "pending".to_owned()),
             Status::Warn,
-            "dead_letter_events",
+            "bowline dead-letters retry",
         ),
         (
             "tables",

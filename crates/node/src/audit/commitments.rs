@@ -22,7 +22,8 @@ pub(super) struct Chain {
     last: Option<Link>,
     /// The last number under an ordinary commitment; none if that can't be gone by.
     committed_end: Option<u64>,
-    ranges: HashMap<BatchId, (u64, u64)>,
+    /// Those that were corrected, until their correction comes.
+    corrected: HashMap<BatchId, (u64, u64)>,
 }
 
 /// The end of the chain so far.
@@ -50,12 +51,14 @@ impl Chain {
     }
 
     fn judge(&mut self, commitment: &Commitment, is_corrected: bool) -> Option<Finding> {
+        if is_corrected {
+            let range = (commitment.sequence_start, commitment.sequence_end);
+            self.corrected.insert(commitment.batch_id, range);
+        }
         let link = match commitment.check() {
             Ok(()) => {
                 let fault = self.follows(commitment);
                 self.last = Some(Link::Sound(commitment.clone()));
-                let range = (commitment.sequence_start, commitment.sequence_end);
-                self.ranges.insert(commitment.batch_id, range);
                 if commitment.corrects.is_none() {
                     self.committed_end = Some(commitment.sequence_end);
                 }
@@ -75,19 +78,27 @@ impl Chain {
         (!is_corrected).then_some(link.0)
     }
 
-    fn follows(&self, commitment: &Commitment) -> Option<Finding> {
+    fn follows(&mut self, commitment: &Commitment) -> Option<Finding> {
         let fault = |expected: String, found| Some(Finding::new(FindingKind::Chain, expected, found));
+        if let Some(wrong) = commitment.corrects {
+            let range = (commitment.sequence_start, commitment.sequence_end);
+            match self.corrected.remove(&wrong) {
+                Some(corrected) if corrected == range => {}
+                Some((start, end)) => {
+                    return fault(format!("a correction over {start} to {end}"), "another range".to_owned());
+                }
+                None => {
+                    let expected = "a correction of a commitment before it".to_owned();
+                    return fault(expected, format!("one of {wrong}, which is not there"));
+                }
+            }
+        }
         match &self.last {
             None => match commitment.follows(None) {
                 Ok(()) => None,
                 Err(error) => fault("the first commitment of the chain".to_owned(), error.to_string()),
             },
             Some(Link::Sound(last)) => {
-                if let Some((start, end)) = commitment.corrects.and_then(|id| self.ranges.get(&id))
-                    && (*start, *end) != (commitment.sequence_start, commitment.sequence_end)
-                {
-                    return fault(format!("a correction over {start} to {end}"), "another range".to_owned());
-                }
                 // Where no range is continued, only the state root is asked for.
                 let before = commitment.sequence_start.saturating_sub(1);
                 let end = if commitment.corrects.is_none() { self.committed_end } else { None };

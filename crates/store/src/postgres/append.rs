@@ -1,4 +1,5 @@
-//! The write path: two statements a batch, each a transaction of its own, however many events it has.
+//! The write path: two statements a batch, each a transaction of its own, however many events it has; a new stream,
+//! a replay and another process on the same stream cost a few more.
 //!
 //! The first reads, in one snapshot, the counters and what the streams know of the batch. The second locks the
 //! counters in the order of their keys, and writes only if none has moved since: an unmoved counter means that no
@@ -339,6 +340,11 @@ impl Append {
             .iter()
             .filter_map(|s| Some((*s, counter(read, s)?, counter(&sequenced.counters, s)?)))
             .collect();
+        if counters.len() != moved.len() {
+            return Err(sqlx::Error::Protocol(
+                "a stream was sequenced whose counter was not read".to_owned(),
+            ));
+        }
         let sql = format!(
         "WITH locked AS MATERIALIZED (
              SELECT c.tenant_id, c.store_id, n.head, n.moment, c.current_sequence = n.expected AS unmoved
@@ -410,7 +416,9 @@ impl Append {
         Ok(match moved {
             _ if epoch > self.keys_epoch => Written::KeysChanged { epoch },
             0 => Written::CounterMoved,
-            _ => Written::All,
+            // The statement writes all or nothing; that it wrote is known, so this is a defect and no refusal.
+            n if n == counters.len() as u64 => Written::All,
+            n => return Err(sqlx::Error::Protocol(format!("{n} of {} counters moved", counters.len()))),
         })
     }
 }

@@ -8,10 +8,13 @@ use crate::{ChangeKind, Changes};
 pub(super) const CHANNEL: &str = "bowline_changes";
 
 /// Raises the epoch of that kind, and tells the other processes when the transaction commits; the caller
-/// observes it then. Callers raise it as their last statement, since its row is locked until the commit.
+/// observes it then. A database that was put back in time must not give an epoch that a process remembers, so epochs
+/// are at least the time. Callers raise it as their last statement, since its row is locked until the commit.
 pub(super) async fn bump(connection: &mut PgConnection, kind: ChangeKind) -> sqlx::Result<u64> {
     let epoch: i64 = sqlx::query_scalar(
-        "WITH raised AS (UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = $1 RETURNING epoch)
+        "WITH raised AS (UPDATE change_epochs
+             SET epoch = greatest(epoch + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+             WHERE kind = $1 RETURNING epoch)
          SELECT epoch FROM raised, LATERAL (SELECT pg_notify($2, $1 || ' ' || epoch)) AS told",
     )
     .bind(kind.as_str())

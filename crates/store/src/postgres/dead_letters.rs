@@ -150,7 +150,10 @@ async fn write(
              event_type = excluded.event_type, reason = excluded.reason, error_message = excluded.error_message,
              status = CASE WHEN d.status = 'resolved' THEN 'pending' ELSE d.status END,
              metadata = excluded.metadata, seen_count = d.seen_count + excluded.seen_count,
-             last_seen_at = excluded.last_seen_at, payload_bytes = excluded.payload_bytes, payload = excluded.payload",
+             last_seen_at = excluded.last_seen_at, payload_bytes = excluded.payload_bytes, payload = excluded.payload
+         -- Another agent's event of that id changes nothing, nor does any while the letter is tried again.
+         WHERE d.status <> 'retrying'
+           AND d.metadata->>'source_agent_id' IS NOT DISTINCT FROM excluded.metadata->>'source_agent_id'",
     )
     .bind(letters().map(|_| Uuid::new_v4()).collect::<Vec<_>>())
     .bind(letters().map(|letter| letter.event_id.uuid()).collect::<Vec<_>>())

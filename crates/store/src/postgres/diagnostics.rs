@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::PostgresStore;
 use super::error::refuse;
-use super::rows::{COMMITMENT_COLUMNS, commitment, moment, signed, stream, unsigned};
+use super::rows::{COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, moment, signed, stream, unsigned};
 use crate::contract::Diagnostics;
 use crate::diagnostics::{
     Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, DeadLetterFacts, IndexFacts,
@@ -191,11 +191,11 @@ async fn gaps(connection: &mut PgConnection, facts: &StreamFacts) -> sqlx::Resul
 async fn chains(connection: &mut PgConnection, count: u64) -> sqlx::Result<Vec<ChainFacts>> {
     let sql = format!(
         "SELECT last.* FROM (
-             SELECT tenant_id AS tenant, store_id AS store FROM sequence_counters ORDER BY updated_at DESC LIMIT $2) c,
-         LATERAL (SELECT {COMMITMENT_COLUMNS} FROM ves_commitments m
-                  WHERE m.tenant_id = c.tenant AND m.store_id = c.store
-                  ORDER BY m.sequence_start DESC LIMIT $1) last
-         ORDER BY last.tenant_id, last.store_id, last.sequence_start"
+             SELECT tenant_id AS tenant, store_id AS store FROM sequence_counters ORDER BY updated_at DESC LIMIT $2) s,
+         LATERAL (SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments
+                  WHERE tenant_id = s.tenant AND store_id = s.store
+                  ORDER BY chain_position DESC LIMIT $1) last
+         ORDER BY last.tenant_id, last.store_id, last.chain_position"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(signed(count))
@@ -204,9 +204,14 @@ async fn chains(connection: &mut PgConnection, count: u64) -> sqlx::Result<Vec<C
         .await?;
     let mut chains: Vec<ChainFacts> = Vec::new();
     for row in &rows {
-        let next = commitment(row)?.commitment;
+        let next = commitment(row)?;
         match chains.last_mut() {
-            Some(chain) if chain.commitments.first().is_some_and(|first| first.stream == next.stream) => {
+            Some(chain)
+                if chain
+                    .commitments
+                    .first()
+                    .is_some_and(|first| first.commitment.stream == next.commitment.stream) =>
+            {
                 chain.commitments.push(next);
             }
             _ => chains.push(ChainFacts { commitments: vec![next], whole: false }),

@@ -300,7 +300,7 @@ impl LineStore for PostgresStore {
     }
 
     async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
-        self.counted(read::streams(&self.pool).await)
+        self.counted(read::streams(self.pool()?).await)
     }
 
     async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
@@ -371,7 +371,7 @@ impl LineStore for PostgresStore {
     }
 
     async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.counted(keys::sequencer_keys(&self.pool).await)
+        self.counted(keys::sequencer_keys(self.pool()?).await)
     }
 
     async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {

@@ -23,7 +23,8 @@ pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_
 
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`].
 pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
-     ves_commitments.batch_id) AS corrected_by, metadata->>'reason' AS reason";
+     ves_commitments.batch_id AND c.tenant_id = ves_commitments.tenant_id AND c.store_id = ves_commitments.store_id \
+     LIMIT 1) AS corrected_by, metadata->>'reason' AS reason";
 
 fn corrupt(column: &str, problem: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: problem.to_owned().into() }

@@ -16,7 +16,7 @@ use super::rows::{
     COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, commitment, hash, key, signed, stored_event, stream,
     unsigned,
 };
-use crate::migrations::schema_version;
+use crate::migrations::{CORRECTIONS_SINCE, schema_version};
 use crate::snapshot::{
     CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
 };
@@ -192,10 +192,12 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn last_state_root(&mut self, of: StreamId) -> Result<Option<Hash>, StoreError> {
-        let row = sqlx::query(
+        // Before there were corrections, the chain's order was that of the numbers.
+        let order = if self.schema_version < CORRECTIONS_SINCE { "sequence_start" } else { "chain_position" };
+        let row = sqlx::query(AssertSqlSafe(format!(
             "SELECT new_state_root FROM ves_commitments WHERE tenant_id = $1 AND store_id = $2
-             ORDER BY chain_position DESC LIMIT 1",
-        )
+             ORDER BY {order} DESC LIMIT 1"
+        )))
         .bind(of.tenant_id.uuid())
         .bind(of.store_id.uuid())
         .fetch_optional(&mut self.connection)

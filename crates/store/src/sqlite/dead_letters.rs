@@ -122,7 +122,10 @@ fn write(
                  status = CASE WHEN status = 'resolved' THEN 'pending' ELSE status END,
                  metadata = excluded.metadata, seen_count = seen_count + excluded.seen_count,
                  last_seen_at = excluded.last_seen_at, payload_bytes = excluded.payload_bytes,
-                 payload = excluded.payload",
+                 payload = excluded.payload
+             -- Another agent's event of that id changes nothing, nor does any while the letter is tried again.
+             WHERE status <> 'retrying'
+               AND json_extract(metadata, '$.source_agent_id') IS json_extract(excluded.metadata, '$.source_agent_id')",
         )?
         .execute(rusqlite::params![
             LetterId::random().as_bytes(),

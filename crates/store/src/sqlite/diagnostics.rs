@@ -13,7 +13,8 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::pool::{Failure, refuse};
 use super::rows::{
-    COMMITMENT_COLUMNS, commitment, moment, position, sequence_of, signed, stream_columns, unsigned,
+    COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, moment, position, sequence_of, signed, stream_columns,
+    unsigned,
 };
 use super::{SqliteStore, found_version};
 use crate::contract::Diagnostics;
@@ -189,13 +190,13 @@ fn gaps(connection: &Connection, number: i64, from: u64, head: u64) -> rusqlite:
 
 fn chains(connection: &Connection, count: u64) -> rusqlite::Result<Vec<ChainFacts>> {
     let sql = format!(
-        "SELECT {COMMITMENT_COLUMNS} FROM ves_commitments WHERE stream_no = ?1 ORDER BY sequence_start DESC LIMIT ?2"
+        "SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments WHERE stream_no = ?1
+         ORDER BY chain_position DESC LIMIT ?2"
     );
     let mut statement = connection.prepare(&sql)?;
     let mut chains = Vec::new();
     for (number, stream, ..) in counters(connection)? {
-        let rows =
-            statement.query_map((number, signed(count)), |row| Ok(commitment(row, stream)?.commitment))?;
+        let rows = statement.query_map((number, signed(count)), |row| commitment(row, stream))?;
         let mut commitments = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         commitments.reverse();
         if !commitments.is_empty() {

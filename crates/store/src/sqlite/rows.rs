@@ -27,7 +27,7 @@ pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, ves_version, tree_depth, 
 
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`], in its order.
 pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
-     ves_commitments.batch_id), json_extract(metadata, '$.reason')";
+     ves_commitments.batch_id AND c.stream_no = ves_commitments.stream_no LIMIT 1), json_extract(metadata, '$.reason')";
 
 /// Bytes of a fixed length.
 pub(super) struct Fixed<const N: usize>(pub(super) [u8; N]);

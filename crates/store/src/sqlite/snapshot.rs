@@ -13,13 +13,13 @@ use bowline_ves::Hash;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use uuid::Uuid;
 
-use super::commitments::last as last_commitment;
 use super::pool::{Failure, refuse};
 use super::rows::{
-    COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, Fixed, commitment, fixed, position, sequence_of,
-    signed, stored_event, stream_columns, stream_no, unsigned,
+    COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, Fixed, commitment, fixed, hash, position,
+    sequence_of, signed, stored_event, stream_columns, stream_no, unsigned,
 };
 use super::{found_version, keys};
+use crate::migrations::CORRECTIONS_SINCE;
 use crate::migrations::schema_version;
 use crate::snapshot::{
     CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
@@ -163,7 +163,14 @@ impl Snapshot for SqliteSnapshot {
 
     async fn last_state_root(&mut self, stream: StreamId) -> Result<Option<Hash>, StoreError> {
         let last = move |connection: &Connection| {
-            Ok(last_commitment(connection, stream)?.map(|last| last.commitment.new_state_root))
+            let Some(number) = stream_no(connection, stream)? else { return Ok(None) };
+            // Before there were corrections, the chain's order was that of the numbers.
+            let is_older = found_version(connection)? < CORRECTIONS_SINCE;
+            let order = if is_older { "sequence_start" } else { "chain_position" };
+            let sql = format!(
+                "SELECT new_state_root FROM ves_commitments WHERE stream_no = ?1 ORDER BY {order} DESC LIMIT 1"
+            );
+            Ok(connection.query_row(&sql, [number], |row| hash(row, 0)).optional()?)
         };
         self.run(last).await
     }

@@ -50,7 +50,8 @@ pub(crate) async fn facts_are_those_of_the_rows(place: Arc<Place>) {
         assert!(facts.streams.as_ref().unwrap().iter().all(|stream| stream.gaps.is_empty()));
         let chains = facts.chains.as_ref().unwrap();
         assert_eq!((chains.len(), chains[0].commitments.len(), chains[0].whole), (1, 2, true));
-        chains[0].commitments[1].follows(Some(&chains[0].commitments[0])).unwrap();
+        let of_chain = |place: usize| &chains[0].commitments[place].commitment;
+        of_chain(1).follows(Some(of_chain(0))).unwrap();
         assert_eq!(facts.dead_letters, Ok(Vec::new()));
         assert!(facts.indexes.as_ref().unwrap().iter().all(|index| index.usable));
         assert!(facts.tables.as_ref().unwrap().iter().any(|table| table.name == "ves_events"));
@@ -61,7 +62,7 @@ pub(crate) async fn facts_are_those_of_the_rows(place: Arc<Place>) {
         assert_eq!((of(&facts, stream).looked_from, of(&facts, stream).present), (8, 5));
         let chain = &facts.chains.as_ref().unwrap()[0];
         assert_eq!(
-            (chain.commitments.len(), chain.whole, chain.commitments[0].sequence_start),
+            (chain.commitments.len(), chain.whole, chain.commitments[0].commitment.sequence_start),
             (1, false, 5)
         );
         let told = asked.database_time().await.unwrap().micros();
@@ -85,8 +86,8 @@ pub(crate) async fn what_was_changed_past_the_line_is_seen(place: Arc<Place>) {
             "DELETE FROM ves_events WHERE sequence_number IN (1, 7, 8, 20);
              DROP INDEX ves_events_type;
              INSERT INTO dead_letter_events (id, event_id, tenant_id, store_id, event_type, reason, error_message,
-                                             retry_count, created_at, payload)
-             VALUES ({0}, {0}, {1}, {2}, 't', 'handler_error', 'it burnt', 2, {moment}, '1');",
+                                             retry_count, created_at, last_seen_at, payload_bytes, payload)
+             VALUES ({0}, {0}, {1}, {2}, 't', 'handler_error', 'it burnt', 2, {moment}, {moment}, 1, '1');",
             bytes(event.to_string()),
             bytes(id.tenant_id.to_string()),
             bytes(id.store_id.to_string()),

@@ -117,7 +117,8 @@ pub(crate) async fn a_revocation_is_for_ever(place: Arc<Place>) {
     };
     assert_eq!((key.status, key.revoked_at), (AgentKeyStatus::Revoked, Some(at(5))));
     assert_eq!(key.revoked_reason.as_deref(), Some("laptop lost"));
-    assert_eq!(epoch(&store), before + 1);
+    let raised = epoch(&store);
+    assert!(raised > before);
 
     let again = store.change_agent_key(name, KeyChange::Revoke { reason: None }, at(50)).await.unwrap();
     assert_eq!(again, ChangedKey::Revoked(key.clone()));
@@ -132,7 +133,7 @@ pub(crate) async fn a_revocation_is_for_ever(place: Arc<Place>) {
     let colleague =
         AgentKeyRecord { agent_id: AgentId::random(), ..agent_key(name.tenant_id, name.agent_id, 1) };
     assert_eq!(store.register_agent_key(colleague).await.unwrap(), RegisterKey::Created);
-    assert_eq!((key_of(&store, name).await, epoch(&store)), (key, before + 1));
+    assert_eq!((key_of(&store, name).await, epoch(&store)), (key, raised));
 }
 
 pub(crate) async fn a_validity_is_changed_in_parts(place: Arc<Place>) {
@@ -149,11 +150,12 @@ pub(crate) async fn a_validity_is_changed_in_parts(place: Arc<Place>) {
     assert!(matches!(change(Some(Some(at(10))), Some(Some(at(20)))).await, ChangedKey::Changed(_)));
     assert!(matches!(change(None, Some(Some(at(30)))).await, ChangedKey::Changed(_)));
     assert_eq!(bounds().await, (Some(at(10)), Some(at(30))));
-    assert_eq!(epoch(&store), before + 2);
+    let raised = epoch(&store);
+    assert!(raised > before + 1);
     assert!(matches!(change(None, Some(Some(at(30)))).await, ChangedKey::Unchanged(_)));
     assert_eq!(change(None, Some(Some(at(9)))).await, ChangedKey::Inverted);
     assert_eq!(bounds().await, (Some(at(10)), Some(at(30))));
-    assert_eq!(epoch(&store), before + 2);
+    assert_eq!(epoch(&store), raised);
     assert!(matches!(change(Some(None), Some(Some(at(9)))).await, ChangedKey::Changed(_)));
     assert!(matches!(change(None, Some(None)).await, ChangedKey::Changed(_)));
     assert_eq!(bounds().await, (None, None));
@@ -283,16 +285,17 @@ pub(crate) async fn api_keys_are_listed_and_revoked(place: Arc<Place>) {
 
     let revoked = ApiKeyRecord { active: false, revoked_at: Some(at(7)), ..first.clone() };
     assert_eq!(store.revoke_api_key(first.key_hash, at(7)).await.unwrap(), Some(revoked.clone()));
-    assert_eq!(heard(), before + 1);
+    assert!(heard() > before);
     assert_eq!(store.revoke_api_key(first.key_hash, at(70)).await.unwrap(), Some(revoked.clone()));
     assert_eq!(store.revoke_api_key(Hash::ZERO, at(7)).await.unwrap(), None);
     assert_eq!(store.api_key(first.key_hash).await.unwrap(), Some(revoked));
     // A record that is replaced was cached by somebody, perhaps; one that is new by nobody.
     let known = heard();
     store.put_api_key(elsewhere.clone()).await.unwrap();
-    assert_eq!(heard(), known + 1);
+    let raised = heard();
+    assert!(raised > known);
     store.put_api_key(ApiKeyRecord { key_hash: Hash::new([8; 32]), ..elsewhere }).await.unwrap();
-    assert_eq!(heard(), known + 1);
+    assert_eq!(heard(), raised);
 }
 
 /// Whether a statement that names this waits for a lock.
