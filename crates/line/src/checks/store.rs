@@ -219,7 +219,7 @@ pub(super) fn commitments(facts: &LineFacts) -> Finding {
             "a stored commitment does not fit: its row was changed past the line. Never delete it, that would break \
              the chain for everyone who has its successors",
             format!(
-                "bowline commitments check --tenant {} --store {} --all; then bowline commitments correct {} --reason TEXT",
+                "bowline commitments check --tenant {} --store {}; then bowline commitments correct {} --reason TEXT",
                 commitment.stream.tenant_id, commitment.stream.store_id, commitment.batch_id
             ),
         ),
