@@ -154,7 +154,8 @@ pub(super) async fn retry(
 #[utoipa::path(post, path = "/api/v1/dead-letters/retry", tag = "operate", request_body = RetryRequest, responses(
     (status = 200, description = "`{\"results\":[…],\"next\"}`: call again with `page` until `next` is null", body = Object),
     (status = 400, description = "A reason or status that there is not"),
-    (status = 503, description = "Overloaded, or the database is away: nothing was tried")))]
+    (status = 500, description = "`OUTCOME_UNKNOWN`: the events are on the line, their letters may not be ended; trying again tells"),
+    (status = 503, description = "Overloaded, keys that change, or the database is away: it is as if nobody had tried")))]
 pub(super) async fn retry_many(
     State(api): State<Api>,
     principal: Principal,

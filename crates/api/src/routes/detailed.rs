@@ -1,7 +1,8 @@
 //! `GET /health/detailed`: everything that an operator looks at first, in one answer.
 //!
 //! The figures are those of `/metrics`, read back, so that the two can't differ, and what the store says when it
-//! is asked now. A store that is away makes the answer say so, and never fails it.
+//! is asked now. A store that is away makes the answer say so; only a credential that has to be looked up there
+//! fails with it, which the bootstrap key has not.
 
 use std::time::{Duration, Instant};
 

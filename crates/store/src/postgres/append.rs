@@ -151,36 +151,7 @@ async fn known(
         .iter()
         .filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)))
         .collect();
-    let sql = format!(
-        "SELECT {counter} AS kind, 0::bigint AS ordinal, tenant_id, store_id, current_sequence AS number, updated_at,
-                NULL::uuid AS holder
-         FROM sequence_counters WHERE (tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[]))
-         UNION ALL
-         SELECT {event}, k.ordinal, NULL, NULL, e.sequence_number, NULL, NULL
-         FROM UNNEST($3::uuid[], $4::uuid[], $5::uuid[]) WITH ORDINALITY AS k (event_id, tenant_id, store_id, ordinal)
-         CROSS JOIN LATERAL (
-             SELECT v.sequence_number FROM ves_events v
-             WHERE v.event_id = k.event_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e
-         UNION ALL
-         SELECT {entity}, k.ordinal, NULL, NULL, e.entity_version, NULL, NULL
-         FROM UNNEST($6::uuid[], $7::uuid[], $8::text[], $9::text[])
-             WITH ORDINALITY AS k (tenant_id, store_id, entity_type, entity_id, ordinal)
-         CROSS JOIN LATERAL (
-             SELECT v.entity_version FROM ves_events v
-             WHERE v.tenant_id = k.tenant_id AND v.store_id = k.store_id
-               AND v.entity_type = k.entity_type AND v.entity_id = k.entity_id
-             ORDER BY v.sequence_number DESC LIMIT 1) AS e
-         UNION ALL
-         SELECT {command}, k.ordinal, NULL, NULL, NULL, NULL, e.event_id
-         FROM UNNEST($10::uuid[], $11::uuid[], $12::uuid[]) WITH ORDINALITY AS k (command_id, tenant_id, store_id, ordinal)
-         CROSS JOIN LATERAL (
-             SELECT v.event_id FROM ves_events v
-             WHERE v.command_id = k.command_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e",
-        counter = kind::COUNTER,
-        event = kind::EVENT,
-        entity = kind::ENTITY,
-        command = kind::COMMAND,
-    );
+    let sql = known_sql();
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(tenants)
         .bind(stores)
@@ -345,33 +316,7 @@ impl Append {
                 "a stream was sequenced whose counter was not read".to_owned(),
             ));
         }
-        let sql = format!(
-        "WITH locked AS MATERIALIZED (
-             SELECT c.tenant_id, c.store_id, n.head, n.moment, c.current_sequence = n.expected AS unmoved
-             FROM UNNEST($30::uuid[], $31::uuid[], $32::bigint[], $33::bigint[], $34::timestamptz[])
-                 AS n (tenant_id, store_id, expected, head, moment)
-             JOIN sequence_counters c ON c.tenant_id = n.tenant_id AND c.store_id = n.store_id
-             ORDER BY c.tenant_id, c.store_id FOR UPDATE OF c),
-         keys AS MATERIALIZED (
-             SELECT epoch FROM change_epochs WHERE kind = $36 AND (SELECT count(*) FROM locked) >= 0 FOR SHARE),
-         verdict AS MATERIALIZED (
-             SELECT (SELECT epoch FROM keys) <= $37
-                 AND count(*) FILTER (WHERE unmoved) = cardinality($30::uuid[]) AS good FROM locked),
-         added AS (
-             INSERT INTO ves_events ({EVENT_COLUMNS}, created_at, leaf)
-             SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
-                 $8::text[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::bytea[], $15::bytea[],
-                 $16::bytea[], $17::bytea[], $18::bigint[], $19::uuid[], $20::bigint[], $21::bigint[], $22::timestamptz[],
-                 $23::uuid[], $24::bigint[], $25::bytea[], $26::bytea[], $27::bytea[], $28::timestamptz[], $29::bytea[])
-             WHERE (SELECT good FROM verdict)),
-         moved AS (
-             UPDATE sequence_counters c SET current_sequence = l.head, updated_at = l.moment FROM locked l
-             WHERE (SELECT good FROM verdict) AND c.tenant_id = l.tenant_id AND c.store_id = l.store_id
-             RETURNING c.tenant_id, c.store_id, c.current_sequence),
-         told AS MATERIALIZED (
-             SELECT pg_notify($35, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved)
-         SELECT (SELECT epoch FROM keys) AS epoch, (SELECT count(*) FROM told) AS moved"
-    );
+        let sql = write_sql();
         let written = sqlx::query(AssertSqlSafe(sql))
             .bind(column(rows, |r| r.receipt.stream.tenant_id.uuid()))
             .bind(column(rows, |r| r.receipt.stream.store_id.uuid()))
@@ -421,6 +366,71 @@ impl Append {
             n => return Err(sqlx::Error::Protocol(format!("{n} of {} counters moved", counters.len()))),
         })
     }
+}
+
+/// Reads what [`known`] asks for, in one snapshot.
+fn known_sql() -> String {
+    format!(
+        "SELECT {counter} AS kind, 0::bigint AS ordinal, tenant_id, store_id, current_sequence AS number, updated_at,
+                NULL::uuid AS holder
+         FROM sequence_counters WHERE (tenant_id, store_id) IN (SELECT * FROM UNNEST($1::uuid[], $2::uuid[]))
+         UNION ALL
+         SELECT {event}, k.ordinal, NULL, NULL, e.sequence_number, NULL, NULL
+         FROM UNNEST($3::uuid[], $4::uuid[], $5::uuid[]) WITH ORDINALITY AS k (event_id, tenant_id, store_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.sequence_number FROM ves_events v
+             WHERE v.event_id = k.event_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e
+         UNION ALL
+         SELECT {entity}, k.ordinal, NULL, NULL, e.entity_version, NULL, NULL
+         FROM UNNEST($6::uuid[], $7::uuid[], $8::text[], $9::text[])
+             WITH ORDINALITY AS k (tenant_id, store_id, entity_type, entity_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.entity_version FROM ves_events v
+             WHERE v.tenant_id = k.tenant_id AND v.store_id = k.store_id
+               AND v.entity_type = k.entity_type AND v.entity_id = k.entity_id
+             ORDER BY v.sequence_number DESC LIMIT 1) AS e
+         UNION ALL
+         SELECT {command}, k.ordinal, NULL, NULL, NULL, NULL, e.event_id
+         FROM UNNEST($10::uuid[], $11::uuid[], $12::uuid[]) WITH ORDINALITY AS k (command_id, tenant_id, store_id, ordinal)
+         CROSS JOIN LATERAL (
+             SELECT v.event_id FROM ves_events v
+             WHERE v.command_id = k.command_id AND v.tenant_id = k.tenant_id AND v.store_id = k.store_id LIMIT 1) AS e",
+        counter = kind::COUNTER,
+        event = kind::EVENT,
+        entity = kind::ENTITY,
+        command = kind::COMMAND,
+    )
+}
+
+/// Writes the rows and moves the counters, or does nothing.
+fn write_sql() -> String {
+    format!(
+        "WITH locked AS MATERIALIZED (
+             SELECT c.tenant_id, c.store_id, n.head, n.moment, c.current_sequence = n.expected AS unmoved
+             FROM UNNEST($30::uuid[], $31::uuid[], $32::bigint[], $33::bigint[], $34::timestamptz[])
+                 AS n (tenant_id, store_id, expected, head, moment)
+             JOIN sequence_counters c ON c.tenant_id = n.tenant_id AND c.store_id = n.store_id
+             ORDER BY c.tenant_id, c.store_id FOR UPDATE OF c),
+         keys AS MATERIALIZED (
+             SELECT epoch FROM change_epochs WHERE kind = $36 AND (SELECT count(*) FROM locked) >= 0 FOR SHARE),
+         verdict AS MATERIALIZED (
+             SELECT (SELECT epoch FROM keys) <= $37
+                 AND count(*) FILTER (WHERE unmoved) = cardinality($30::uuid[]) AS good FROM locked),
+         added AS (
+             INSERT INTO ves_events ({EVENT_COLUMNS}, created_at, leaf)
+             SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[], $6::uuid[], $7::bigint[],
+                 $8::text[], $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::bytea[], $15::bytea[],
+                 $16::bytea[], $17::bytea[], $18::bigint[], $19::uuid[], $20::bigint[], $21::bigint[], $22::timestamptz[],
+                 $23::uuid[], $24::bigint[], $25::bytea[], $26::bytea[], $27::bytea[], $28::timestamptz[], $29::bytea[])
+             WHERE (SELECT good FROM verdict)),
+         moved AS (
+             UPDATE sequence_counters c SET current_sequence = l.head, updated_at = l.moment FROM locked l
+             WHERE (SELECT good FROM verdict) AND c.tenant_id = l.tenant_id AND c.store_id = l.store_id
+             RETURNING c.tenant_id, c.store_id, c.current_sequence),
+         told AS MATERIALIZED (
+             SELECT pg_notify($35, tenant_id || ' ' || store_id || ' ' || current_sequence) FROM moved)
+         SELECT (SELECT epoch FROM keys) AS epoch, (SELECT count(*) FROM told) AS moved"
+    )
 }
 
 pub(super) async fn advance_cursor(pool: &PgPool, cursor: &CursorRecord) -> Result<(), StoreError> {
