@@ -221,7 +221,7 @@ impl Commitments {
                 tracing::info!(component = "line", %stream, start, end, batch_id = %commitment.batch_id, "Commitment made");
                 let position = last.map_or(0, |last| last.chain.position) + 1;
                 let chain = ChainPlace { position, ..ChainPlace::default() };
-                return Ok(CommitmentRecord { commitment, origin, chain });
+                return Ok(CommitmentRecord { commitment, origin, chain, anchor: None });
             }
         }
         Err(CommitError::Raced)

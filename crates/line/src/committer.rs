@@ -110,7 +110,10 @@ impl Committer {
             return Ok(true);
         }
         let last = self.store.last_commitment(stream).await?;
-        let first = self.store.commitments(CommitmentFilter { stream, from: 0, limit: 1 }).await?;
+        let first = self
+            .store
+            .commitments(CommitmentFilter { stream, from: 0, unanchored_only: false, limit: 1 })
+            .await?;
         Ok(last.iter().chain(&first).all(|record| record.origin != CommitmentOrigin::Client))
     }
 }

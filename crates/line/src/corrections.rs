@@ -168,7 +168,7 @@ impl Commitments {
             corrected_by: None,
             reason: Some(reason.to_owned()),
         };
-        Ok(Some(CommitmentRecord { commitment, origin: wrong.origin, chain }))
+        Ok(Some(CommitmentRecord { commitment, origin: wrong.origin, chain, anchor: None }))
     }
 
     /// What is wrong with a commitment in itself, and the root of the stored leaves.
@@ -262,7 +262,10 @@ impl Commitments {
 
     /// Whether no commitment of the stream begins before that number.
     async fn is_first(&self, stream: StreamId, start: u64) -> Result<bool, StoreError> {
-        let first = self.store.commitments(CommitmentFilter { stream, from: 0, limit: 1 }).await?;
+        let first = self
+            .store
+            .commitments(CommitmentFilter { stream, from: 0, unanchored_only: false, limit: 1 })
+            .await?;
         Ok(first.first().is_none_or(|first| first.commitment.sequence_start >= start))
     }
 }

@@ -20,11 +20,13 @@ pub enum ChangeKind {
     ApiKeys,
     /// Payload schemas.
     Schemas,
+    /// What the anchoring process should look at at once.
+    Anchors,
 }
 
 impl ChangeKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::AgentKeys, Self::ApiKeys, Self::Schemas];
+    pub const ALL: [Self; 4] = [Self::AgentKeys, Self::ApiKeys, Self::Schemas, Self::Anchors];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl ChangeKind {
             Self::AgentKeys => "agent_keys",
             Self::ApiKeys => "api_keys",
             Self::Schemas => "schemas",
+            Self::Anchors => "anchors",
         }
     }
 
@@ -45,6 +48,7 @@ impl ChangeKind {
             Self::AgentKeys => 0,
             Self::ApiKeys => 1,
             Self::Schemas => 2,
+            Self::Anchors => 3,
         }
     }
 }
@@ -94,7 +98,7 @@ mod tests {
         woken.mark_unchanged();
         changes.observe(ChangeKind::ApiKeys, 1);
         assert!(!woken.has_changed().unwrap());
-        assert_eq!(ChangeKind::ALL.map(|kind| changes.epoch(kind)), [0, 2, 0]);
+        assert_eq!(ChangeKind::ALL.map(|kind| changes.epoch(kind)), [0, 2, 0, 0]);
         assert!(ChangeKind::ALL.iter().all(|kind| ChangeKind::parse(kind.as_str()) == Some(*kind)));
     }
 }

@@ -3,6 +3,7 @@
 //! The conformance suite in `tests/it` runs each sentence on each implementation. Parts of the contract that
 //! are large stand in files of their own.
 
+mod anchors;
 mod keys;
 
 mod budgets;
@@ -21,6 +22,7 @@ use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Hash, SequencerSigner};
 use uuid::Uuid;
 
+pub use self::anchors::{AnchorStore, LeaseStore};
 pub use self::budgets::BudgetStore;
 pub use self::diagnostics::Diagnostics;
 pub use self::keys::KeyStore;
@@ -41,7 +43,8 @@ pub use self::dead_letters::DeadLetterStore;
 /// future of a call MUST NOT leave half of its change behind.
 #[async_trait]
 pub trait LineStore:
-    BudgetStore
+    AnchorStore
+    + BudgetStore
     + CorrectionStore
     + DeadLetterStore
     + Diagnostics

@@ -21,6 +21,9 @@ pub enum StoreError {
         /// The epoch of the agent keys as the append found it.
         epoch: u64,
     },
+    /// Another process has taken the lease that the call was made under; nothing was done.
+    #[error("another process holds the lease `{0}` now")]
+    LeaseLost(String),
     /// The database holds a schema that this binary does not know.
     #[error(
         "the database has schema version {found} and this binary knows {known}: run the newer binary that \
@@ -58,7 +61,7 @@ impl StoreError {
     /// The code that a client sees.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Unavailable(_) => Code::ServiceUnavailable,
+            Self::Unavailable(_) | Self::LeaseLost(_) => Code::ServiceUnavailable,
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
             Self::Full(_) => Code::StorageFull,
             Self::KeysChanged { .. } => Code::KeysChanged,
@@ -70,7 +73,10 @@ impl StoreError {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) | Self::KeysChanged { .. } => true,
-            Self::NewerSchema { .. } | Self::NeedsMigration { .. } | Self::Internal(_) => false,
+            Self::LeaseLost(_)
+            | Self::NewerSchema { .. }
+            | Self::NeedsMigration { .. }
+            | Self::Internal(_) => false,
         }
     }
 }

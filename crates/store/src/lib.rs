@@ -5,6 +5,7 @@
 //! the pure code of `sequencing`, which both share. This crate refuses to verify signatures, to speak HTTP
 //! and to read the clock.
 
+mod anchors;
 mod changes;
 mod contract;
 mod corrections;
@@ -22,9 +23,15 @@ mod snapshot;
 mod sqlite;
 mod tail;
 
+pub use anchors::{
+    AnchorBacklog, AnchorBlock, AnchorFilter, AnchorMark, AnchorRow, AnchorSend, AnchorTarget,
+    AnchorTransaction, AnchoredEnd, Lease, MinedAt, PendingStream, ReportOutcome, ReportedAnchor, SendChange,
+    SendOrigin, SendState,
+};
 pub use changes::{ChangeKind, Changes};
 pub use contract::{
-    BudgetStore, CorrectionStore, DeadLetterStore, Diagnostics, KeyStore, LineStore, SchemaStore,
+    AnchorStore, BudgetStore, CorrectionStore, DeadLetterStore, Diagnostics, KeyStore, LeaseStore, LineStore,
+    SchemaStore,
 };
 pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
 pub use diagnostics::{

@@ -24,7 +24,7 @@ pub(crate) fn declare() {
     for name in [DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX] {
         gauge!(name).set(0.0);
     }
-    for kind in ["unavailable", "outcome_unknown", "full", "keys_changed", "internal"] {
+    for kind in ["unavailable", "outcome_unknown", "full", "keys_changed", "lease_lost", "internal"] {
         counter!(ERRORS, "kind" => kind).absolute(0);
     }
     drop((histogram!(APPEND_SECONDS), histogram!(GROUP_EVENTS)));
@@ -46,6 +46,7 @@ pub(crate) fn count_error(error: crate::StoreError) -> crate::StoreError {
         crate::StoreError::OutcomeUnknown(_) => "outcome_unknown",
         crate::StoreError::Full(_) => "full",
         crate::StoreError::KeysChanged { .. } => "keys_changed",
+        crate::StoreError::LeaseLost(_) => "lease_lost",
         crate::StoreError::NewerSchema { .. }
         | crate::StoreError::NeedsMigration { .. }
         | crate::StoreError::Internal(_) => "internal",

@@ -144,6 +144,8 @@ pub struct CommitmentRecord {
     pub origin: CommitmentOrigin,
     /// Where it stands in its stream's chain.
     pub chain: crate::ChainPlace,
+    /// Where it is on an outside chain, once that is final.
+    pub anchor: Option<crate::AnchorMark>,
 }
 
 /// Which commitments to list, ascending by their first sequence number.
@@ -153,6 +155,8 @@ pub struct CommitmentFilter {
     pub stream: StreamId,
     /// Only commitments that begin at this sequence number or later.
     pub from: u64,
+    /// Only those that carry no [`crate::AnchorMark`].
+    pub unanchored_only: bool,
     /// So many at most.
     pub limit: usize,
 }

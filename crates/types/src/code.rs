@@ -106,6 +106,12 @@ codes! {
     InternalError = "INTERNAL_ERROR", 8999, 500;
     /// There is no chain to anchor to.
     AnchorNotConfigured = "ANCHOR_NOT_CONFIGURED", 9001, 503;
+    /// The chain did not take the anchor, or can't be asked; the message says why. The commitment stays valid.
+    AnchorFailed = "ANCHOR_FAILED", 9002, 502;
+    /// The commitment is on no chain.
+    NotAnchored = "NOT_ANCHORED", 9003, 404;
+    /// Another transaction is known as the commitment's anchor; the details name it.
+    AnchorConflict = "ANCHOR_CONFLICT", 9004, 409;
 }
 
 impl fmt::Display for Code {

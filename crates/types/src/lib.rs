@@ -4,12 +4,14 @@
 //! subsystem's configuration: what only one subsystem needs lives in that subsystem.
 
 mod code;
+mod evm;
 mod ids;
 mod limits;
 mod secret;
 mod timestamp;
 
 pub use code::Code;
+pub use evm::{EvmAddress, EvmHash, ParseEvmError};
 pub use ids::{
     AgentId, BatchId, CommandId, EventId, LetterId, ParseIdError, SchemaId, StoreId, StreamId, TenantId,
 };

@@ -23,6 +23,7 @@ const RUNTIME: &str = "bowline-runtime";
 const STORE: &str = "bowline-store";
 const LINE: &str = "bowline-line";
 const SCHEMAS: &str = "bowline-schemas";
+const ANCHOR: &str = "bowline-anchor";
 const API: &str = "bowline-api";
 const NODE: &str = "bowline-node";
 const CLI: &str = "bowline-cli";
@@ -34,9 +35,10 @@ const LAYERS: &[Row] = &[
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: SCHEMAS, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
-    Row { name: API, layer: 4, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS] },
-    Row { name: NODE, layer: 5, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, API] },
-    Row { name: CLI, layer: 6, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, API, NODE] },
+    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
+    Row { name: API, layer: 4, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR] },
+    Row { name: NODE, layer: 5, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR, API] },
+    Row { name: CLI, layer: 6, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, ANCHOR, API, NODE] },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];
 

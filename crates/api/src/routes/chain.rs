@@ -44,7 +44,9 @@ impl<'a> ChainReader<'a> {
     ) -> Result<Self, StoreError> {
         let store = api.line.store.as_ref();
         let last = store.last_commitment(stream).await?.map_or(0, |last| last.chain.position);
-        let first = store.commitments(CommitmentFilter { stream, from: *range.start(), limit: 1 }).await?;
+        let first = store
+            .commitments(CommitmentFilter { stream, from: *range.start(), unanchored_only: false, limit: 1 })
+            .await?;
         let after = first.first().map_or(last, |first| first.chain.position - 1);
         let query = ChainQuery { stream, after, corrections_only: false, limit: COMMITMENTS_PER_READ };
         Ok(Self { store, query, range, last, ready: VecDeque::new(), run: Run::Ahead })

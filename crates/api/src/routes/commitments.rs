@@ -97,7 +97,7 @@ pub(super) async fn list(
     let stream = StreamId::new(query.tenant_id, query.store_id);
     principal.require_stream(Permission::Read, stream)?;
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_DEFAULT);
-    let filter = CommitmentFilter { stream, from: query.from.unwrap_or(0), limit };
+    let filter = CommitmentFilter { stream, from: query.from.unwrap_or(0), unanchored_only: false, limit };
     let records = api.line.commitments.list(filter).await?;
     let commitments: Vec<Value> = records.iter().map(record_json).collect();
     Ok(Json(json!({ "count": commitments.len(), "commitments": commitments })))

@@ -198,7 +198,12 @@ async fn look_at_roots(
         let mut before: Option<Commitment> = None;
         loop {
             let from = before.as_ref().map_or(0, |before| before.sequence_start + 1);
-            let filter = CommitmentFilter { stream: head.stream, from, limit: COMMITMENTS_PER_READ };
+            let filter = CommitmentFilter {
+                stream: head.stream,
+                from,
+                unanchored_only: false,
+                limit: COMMITMENTS_PER_READ,
+            };
             let page = direct.store.commitments(filter).await.map_err(store_failed)?;
             let last = page.len() < COMMITMENTS_PER_READ;
             for record in page {

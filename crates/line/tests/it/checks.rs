@@ -95,7 +95,7 @@ fn commitment(start: u64, end: u64, prev: Hash) -> Commitment {
 
 fn record(commitment: Commitment) -> CommitmentRecord {
     let chain = ChainPlace { position: 1, corrected_by: None, reason: None };
-    CommitmentRecord { commitment, origin: CommitmentOrigin::Client, chain }
+    CommitmentRecord { commitment, origin: CommitmentOrigin::Client, chain, anchor: None }
 }
 
 fn chain() -> Vec<CommitmentRecord> {

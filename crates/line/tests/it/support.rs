@@ -92,7 +92,7 @@ impl Line {
 
     /// All commitments of a stream.
     pub(crate) async fn chain(&self, stream: StreamId) -> Vec<CommitmentRecord> {
-        let filter = CommitmentFilter { stream, from: 0, limit: 10_000 };
+        let filter = CommitmentFilter { stream, from: 0, unanchored_only: false, limit: 10_000 };
         self.handle.commitments.list(filter).await.unwrap()
     }
 

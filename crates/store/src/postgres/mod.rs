@@ -3,6 +3,7 @@
 //! A stream's row in `sequence_counters` serializes its writers; whoever holds it sees every event before
 //! its own. `NOTIFY` tells the other processes that a stream grew, and a listener here hears it.
 
+mod anchors;
 mod append;
 mod budgets;
 mod changes;

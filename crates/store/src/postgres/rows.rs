@@ -127,5 +127,5 @@ pub(super) fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
         corrected_by: row.try_get::<Option<_>, _>("corrected_by")?.map(BatchId::new),
         reason: row.try_get("reason")?,
     };
-    Ok(CommitmentRecord { commitment, origin, chain })
+    Ok(CommitmentRecord { commitment, origin, chain, anchor: None })
 }

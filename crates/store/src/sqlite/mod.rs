@@ -4,6 +4,7 @@
 //! a busy database; reads use a small pool of their own connections and never block it. The file belongs to
 //! one process: whoever opens it holds the data folder's lock (the node sees to that).
 
+mod anchors;
 mod append;
 mod budgets;
 mod changes;

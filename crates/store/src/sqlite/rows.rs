@@ -165,5 +165,5 @@ pub(super) fn commitment(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<Co
         corrected_by: row.get::<_, Option<Fixed<16>>>(14)?.map(|id| BatchId::from_bytes(id.0)),
         reason: row.get(15)?,
     };
-    Ok(CommitmentRecord { commitment, origin, chain })
+    Ok(CommitmentRecord { commitment, origin, chain, anchor: None })
 }

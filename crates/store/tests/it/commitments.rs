@@ -84,7 +84,7 @@ pub(crate) async fn commitments_are_found_by_id_number_and_page(place: Arc<Place
         assert_eq!(inserted, InsertCommitment::Inserted);
         prev = commitment.new_state_root;
         let chain = ChainPlace { position: made.len() as u64 + 1, ..ChainPlace::default() };
-        made.push((CommitmentRecord { commitment, origin, chain }, levels));
+        made.push((CommitmentRecord { commitment, origin, chain, anchor: None }, levels));
     }
     store.close().await;
 
@@ -113,7 +113,10 @@ pub(crate) async fn commitments_are_found_by_id_number_and_page(place: Arc<Place
     for (from, limit, expected) in
         [(0, 10, 0..3), (3, 10, 1..3), (4, 10, 2..3), (1, 2, 0..2), (1_402, 10, 0..0)]
     {
-        let found = store.commitments(CommitmentFilter { stream, from, limit }).await.unwrap();
+        let found = store
+            .commitments(CommitmentFilter { stream, from, unanchored_only: false, limit })
+            .await
+            .unwrap();
         let expected: Vec<CommitmentRecord> =
             made[expected].iter().map(|(record, _)| record.clone()).collect();
         assert_eq!(found, expected, "from {from}, {limit} at most");
@@ -123,7 +126,11 @@ pub(crate) async fn commitments_are_found_by_id_number_and_page(place: Arc<Place
     assert!(store.commitment_upper_levels(BatchId::random()).await.unwrap().is_none());
     assert!(store.commitment_covering(nobody, 1).await.unwrap().is_none());
     assert!(
-        store.commitments(CommitmentFilter { stream: nobody, from: 1, limit: 9 }).await.unwrap().is_empty()
+        store
+            .commitments(CommitmentFilter { stream: nobody, from: 1, unanchored_only: false, limit: 9 })
+            .await
+            .unwrap()
+            .is_empty()
     );
 }
 
@@ -166,7 +173,10 @@ pub(crate) async fn of_two_commitments_at_a_time_one_wins(place: Arc<Place>) {
         assert_eq!(last.commitment, winners[0]);
         prev = winners[0].new_state_root;
     }
-    let chain = stores[0].commitments(CommitmentFilter { stream, from: 1, limit: 100 }).await.unwrap();
+    let chain = stores[0]
+        .commitments(CommitmentFilter { stream, from: 1, unanchored_only: false, limit: 100 })
+        .await
+        .unwrap();
     assert_eq!(chain.len(), 16);
     for pair in chain.windows(2) {
         pair[1].commitment.follows(Some(&pair[0].commitment)).unwrap();

@@ -98,7 +98,10 @@ pub(crate) async fn a_correction_stands_behind_the_chain_and_marks_what_it_corre
     assert_eq!(ids(&chain(&store, stream, true).await), [by, last]);
     let query = ChainQuery { stream, after: 1, corrections_only: false, limit: 2 };
     assert_eq!(ids(&store.chain(query).await.unwrap()), expected[1..3]);
-    let listed = store.commitments(CommitmentFilter { stream, from: 1, limit: 100 }).await.unwrap();
+    let listed = store
+        .commitments(CommitmentFilter { stream, from: 1, unanchored_only: false, limit: 100 })
+        .await
+        .unwrap();
     assert_eq!(ids(&listed), [first.batch_id, by, last, second.batch_id, third.batch_id]);
     let covering = store.commitment_covering(stream, 2).await.unwrap().unwrap();
     assert_eq!(covering.commitment.batch_id, last);

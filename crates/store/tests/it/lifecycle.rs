@@ -139,7 +139,7 @@ async fn every_call(
     let schema_id = schema.schema_id;
     let schemas = SchemaFilter { tenant_id, event_type: None, version: None, limit: 9 };
     let cursor = CursorRecord { follower: "audit".to_owned(), stream, sequence_number: 1 };
-    let filter = CommitmentFilter { stream, from: 1, limit: 1 };
+    let filter = CommitmentFilter { stream, from: 1, unanchored_only: false, limit: 1 };
     let origin = CommitmentOrigin::Client;
     vec![
         ("append", store.append(fresh(new_events(stream, 1)), signer(), at(0)).await.map(drop)),

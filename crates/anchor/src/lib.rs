@@ -1,0 +1,1 @@
+//! Anchors: what the line committed, on an EVM chain that the operator does not control.

@@ -1,0 +1,132 @@
+//! The contract of the anchors' outbox, and of leases.
+//!
+//! Everything that the one anchoring process writes carries its [`Lease`]; it is refused with
+//! [`StoreError::LeaseLost`] if another process has taken it since, and a takeover waits for writes under way.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bowline_types::{BatchId, StreamId, Timestamp};
+use uuid::Uuid;
+
+use crate::anchors::{
+    AnchorBacklog, AnchorBlock, AnchorFilter, AnchorRow, AnchorSend, AnchorTarget, AnchoredEnd, Lease,
+    PendingStream, ReportOutcome, ReportedAnchor, SendChange,
+};
+use crate::{CommitmentRecord, StoreError};
+
+/// Rights that one process at a time holds.
+#[async_trait]
+pub trait LeaseStore: Debug + Send + Sync + 'static {
+    /// Takes a lease that is free, expired or already `holder`'s, for `ttl` from now; none if somebody else holds
+    /// it. The epoch grows when the holder changes. A store that belongs to one process gives it at once, since
+    /// whoever held it is gone. `now` is used where the database has no clock of its own.
+    async fn take_lease(
+        &self,
+        name: &str,
+        holder: Uuid,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError>;
+
+    /// Gives a lease back; nothing happens if it is not that holder's any more.
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Who holds it, also if it has expired.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;
+}
+
+/// Where anchors live.
+#[async_trait]
+pub trait AnchorStore: LeaseStore {
+    /// The contract that this store's anchors go to; none before the first one was chosen.
+    async fn anchor_target(&self) -> Result<Option<AnchorTarget>, StoreError>;
+
+    /// Makes it the one that anchors go to from now on, and raises [`crate::ChangeKind::Anchors`].
+    ///
+    /// If another one was chosen before, the marks of all commitments are replaced by what is known of the new
+    /// target, in the same transaction: everything else is pending again. Sends to the old one that are open or
+    /// mined become void. Choosing the present one changes nothing.
+    async fn choose_anchor_target(
+        &self,
+        lease: &Lease,
+        target: AnchorTarget,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Streams with pending commitments, without those that are blocked: the one that waits longest first.
+    async fn pending_streams(&self, limit: usize) -> Result<Vec<PendingStream>, StoreError>;
+
+    /// A stream's pending commitments in the order of its chain.
+    async fn pending_of(&self, stream: StreamId, limit: usize) -> Result<Vec<CommitmentRecord>, StoreError>;
+
+    /// Pending commitments of all streams, the oldest first, and in the order of the chain within a stream; with
+    /// how many there are.
+    async fn pending(&self, limit: usize) -> Result<(Vec<CommitmentRecord>, u64), StoreError>;
+
+    /// Raises [`crate::ChangeKind::Anchors`]: the anchoring process, wherever it runs, looks at once.
+    async fn wake_anchoring(&self) -> Result<(), StoreError>;
+
+    /// What waits, what is under way, what is done.
+    async fn anchor_backlog(&self) -> Result<AnchorBacklog, StoreError>;
+
+    /// Records a send, its transactions and its commitments. Its state may be open or, if it was found on the
+    /// chain, mined. A commitment that is marked, or in another send to the same target that is not void, fails
+    /// the call with [`StoreError::Internal`].
+    async fn record_send(&self, lease: &Lease, send: AnchorSend) -> Result<(), StoreError>;
+
+    /// Writes down what became of a send. [`SendChange::Anchored`] marks its commitments; they are marked with
+    /// `now`, and the raw bytes of its transactions and its call are dropped.
+    async fn change_send(
+        &self,
+        lease: &Lease,
+        send_id: Uuid,
+        change: SendChange,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Sends to the present target that are open or mined, by nonce, those without one first.
+    async fn live_sends(&self) -> Result<Vec<AnchorSend>, StoreError>;
+
+    /// Ends of what is marked as anchored on the present target, by stream, only streams after `after`.
+    async fn anchored_ends(
+        &self,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<AnchoredEnd>, StoreError>;
+
+    /// Takes the marks of a stream's commitments behind that position away, for that reason: the chain has lost
+    /// them. Their sends become void if none of their commitments is marked any more. Returns how many it were.
+    async fn unmark_anchors(
+        &self,
+        lease: &Lease,
+        stream: StreamId,
+        after: u64,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Sets a stream aside until [`Self::unblock_anchors`]; the first reason stays.
+    async fn block_anchors(&self, lease: &Lease, block: AnchorBlock) -> Result<(), StoreError>;
+
+    /// Lets a stream, or all streams, be tried again, and raises [`crate::ChangeKind::Anchors`], so that the
+    /// anchoring process looks at once. Returns how many were blocked.
+    async fn unblock_anchors(&self, stream: Option<StreamId>) -> Result<u64, StoreError>;
+
+    /// Streams that are set aside, the oldest first.
+    async fn anchor_blocks(&self, limit: usize) -> Result<Vec<AnchorBlock>, StoreError>;
+
+    /// A stream's commitments in the order of its chain, each with its anchor.
+    async fn anchor_rows(&self, filter: AnchorFilter) -> Result<Vec<AnchorRow>, StoreError>;
+
+    /// Every send that ever held that commitment, void ones too, oldest first.
+    async fn sends_of(&self, batch_id: BatchId) -> Result<Vec<AnchorSend>, StoreError>;
+
+    /// Records somebody else's anchor: a send of the origin `reported` in the state `anchored`, and the mark.
+    async fn report_anchor(
+        &self,
+        report: ReportedAnchor,
+        now: Timestamp,
+    ) -> Result<ReportOutcome, StoreError>;
+}
