@@ -1,1 +1,32 @@
 //! Anchors: what the line committed, on an EVM chain that the operator does not control.
+//!
+//! [`Service`] is the anchoring process: one at a time for a store, it sends pending commitments to a contract, follows
+//! its transactions until they are final, and marks the commitments then. [`Handle`] is everything that others may
+//! do with anchors. This crate knows no HTTP server and no SQL, and it trusts no endpoint with more than words: what
+//! is on the chain is decided by the contract, what was sent by the store.
+
+pub mod abi;
+mod config;
+mod error;
+mod fees;
+mod follow;
+mod handle;
+mod metrics;
+mod plan;
+mod registry;
+pub mod rpc;
+mod send;
+mod service;
+mod setback;
+pub mod status;
+mod steps;
+mod wallet;
+mod work;
+
+pub use config::{Config, endpoint_addresses};
+pub use error::AnchorError;
+pub use handle::{Anchored, Handle, Progress, Verification};
+pub use registry::{Kind, OnChainHead, Refusal, Registry, RegistryError};
+pub use service::{Dependencies, LEASE, Service};
+pub use steps::{Step, Steps};
+pub use wallet::Wallet;

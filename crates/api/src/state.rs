@@ -43,6 +43,8 @@ pub struct Dependencies {
     pub line: Handle,
     /// The payloads' schemas.
     pub schemas: Registry,
+    /// Anchors on an outside chain.
+    pub anchors: bowline_anchor::Handle,
     /// Bounds of requests.
     pub limits: Limits,
     /// What `/metrics` renders.
@@ -61,6 +63,7 @@ pub(crate) struct Api(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) line: Handle,
     pub(crate) schemas: Registry,
+    pub(crate) anchors: bowline_anchor::Handle,
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
@@ -77,7 +80,7 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, schemas, limits, metrics, drain, chapters } = dependencies;
+        let Dependencies { line, schemas, anchors, limits, metrics, drain, chapters } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
@@ -88,6 +91,7 @@ impl Api {
         Self(Arc::new(Shared {
             line,
             schemas,
+            anchors,
             limits,
             metrics,
             drain,

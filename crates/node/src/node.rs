@@ -60,6 +60,7 @@ pub struct Node {
     store: Arc<dyn LineStore>,
     disk: DiskWatch,
     line: bowline_line::Service,
+    anchors: bowline_anchor::Service,
     handle: bowline_line::Handle,
     gateway: bowline_api::Service,
     drain: Drain,
@@ -102,12 +103,22 @@ impl Node {
                 payloads: Some(Arc::new(SchemaCheck(schemas.clone()))),
             },
         );
+        let (anchors, anchoring) = bowline_anchor::Service::build(
+            &config.anchor,
+            bowline_anchor::Dependencies {
+                store: Arc::clone(&store),
+                clock: Arc::clone(&handle.clock),
+                steps: None,
+            },
+        )
+        .map_err(|problem| ConfigError::Problems(vec![problem]))?;
         let drain = Drain::default();
         let gateway = bowline_api::Service::build(
             config.api,
             bowline_api::Dependencies {
                 line: handle.clone(),
                 schemas,
+                anchors: anchoring,
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),
@@ -116,7 +127,7 @@ impl Node {
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self { data, store, disk, line, handle, gateway, drain, metrics, process, drain_time })
+        Ok(Self { data, store, disk, line, anchors, handle, gateway, drain, metrics, process, drain_time })
     }
 
     /// Where the gateway listens.
@@ -137,6 +148,7 @@ impl Node {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let tasks = Tasks::new(Shutdown::new());
         self.line.spawn(&tasks);
+        self.anchors.spawn(&tasks);
         tasks.spawn("disk", self.disk.run(tasks.shutdown().clone()));
         tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
         let closing = Shutdown::new();

@@ -4,6 +4,7 @@
 //! shares one between tasks, with the injected clock and its metrics. A probe that is never answered, or whose
 //! caller is gone, can't hold the breaker half open for ever, and neither can a clock that goes back.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_types::Timestamp;
@@ -20,6 +21,8 @@ const REFUSED: &str = "bowline_circuit_breaker_refused_total";
 pub struct BreakerPolicy {
     /// Failures in a row that open it; at least 1 counts.
     pub failures_max: u32,
+    /// Milliseconds within which they must happen: an older first one does not count any more.
+    pub failures_ms: u64,
     /// Milliseconds that it stays open the first time; doubled each time that a probe fails.
     pub open_ms: u64,
     /// Milliseconds that it stays open at most, before the jitter.
@@ -36,6 +39,7 @@ impl Default for BreakerPolicy {
     fn default() -> Self {
         Self {
             failures_max: 5,
+            failures_ms: u64::MAX,
             open_ms: 1_000,
             open_ms_max: 60_000,
             jitter_percent: 10,
@@ -86,9 +90,9 @@ pub enum Admission {
     Refused(u64),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Phase {
-    Closed { failures: u32 },
+    Closed { failures: VecDeque<Timestamp> },
     Open { since: Timestamp, for_ms: u64 },
     HalfOpen { successes: u32, probing_since: Option<Timestamp> },
 }
@@ -107,7 +111,13 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker; `seed` makes its jitter differ from other breakers'.
     pub fn new(policy: BreakerPolicy, seed: u64) -> Self {
-        Self { policy, phase: Phase::Closed { failures: 0 }, opened: 0, probes: 0, random: seed | 1 }
+        Self {
+            policy,
+            phase: Phase::Closed { failures: VecDeque::new() },
+            opened: 0,
+            probes: 0,
+            random: seed | 1,
+        }
     }
 
     /// Where it is.
@@ -150,8 +160,19 @@ impl Breaker {
     pub fn record(&mut self, admission: Admission, succeeded: bool, now: Timestamp) {
         match (&mut self.phase, admission) {
             (Phase::Closed { failures }, Admission::Call) => {
-                *failures = if succeeded { 0 } else { failures.saturating_add(1) };
-                if *failures >= self.policy.failures_max.max(1) {
+                if succeeded {
+                    failures.clear();
+                    return;
+                }
+                failures.push_back(now);
+                let is_old = |at: &Timestamp| {
+                    let past_ms = now.micros().saturating_sub(at.micros()).unsigned_abs() / 1_000;
+                    past_ms > self.policy.failures_ms
+                };
+                while failures.front().is_some_and(is_old) {
+                    failures.pop_front();
+                }
+                if failures.len() >= self.policy.failures_max.max(1) as usize {
                     self.open(now);
                 }
             }
@@ -165,7 +186,7 @@ impl Breaker {
                 *successes += 1;
                 *probing_since = None;
                 if *successes >= self.policy.successes_min.max(1) {
-                    self.phase = Phase::Closed { failures: 0 };
+                    self.phase = Phase::Closed { failures: VecDeque::new() };
                     self.opened = 0;
                 }
             }
@@ -222,7 +243,7 @@ pub struct CircuitBreaker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    name: &'static str,
+    name: Arc<str>,
     clock: Arc<dyn Clock>,
     breaker: Mutex<Breaker>,
 }
@@ -236,20 +257,22 @@ pub struct Pass {
 
 impl CircuitBreaker {
     /// A closed breaker of that name, with its metrics.
-    pub fn new(name: &'static str, policy: BreakerPolicy, clock: Arc<dyn Clock>) -> Self {
-        Self::declare(name);
+    pub fn new(name: impl Into<Arc<str>>, policy: BreakerPolicy, clock: Arc<dyn Clock>) -> Self {
+        let name = name.into();
+        Self::declare(&name);
         let seed = clock.now().micros().unsigned_abs() ^ (u64::from(std::process::id()) << 32);
         Self(Arc::new(Shared { name, clock, breaker: Mutex::new(Breaker::new(policy, seed)) }))
     }
 
     /// Describes and zeroes the metrics of the breaker of that name: closed, and never anything else yet.
-    pub fn declare(name: &'static str) {
+    pub fn declare(name: &str) {
+        let name = name.to_owned();
         describe_gauge!(STATE, Unit::Count, "Where a circuit breaker is: 0 closed, 1 half open, 2 open");
         describe_counter!(TRANSITIONS, Unit::Count, "Changes of a circuit breaker's state, by the new state");
         describe_counter!(REFUSED, Unit::Count, "Calls that a circuit breaker did not let pass");
-        gauge!(STATE, "name" => name).set(0.0);
+        gauge!(STATE, "name" => name.clone()).set(0.0);
         for state in BreakerState::ALL {
-            counter!(TRANSITIONS, "name" => name, "to" => state.as_str()).absolute(0);
+            counter!(TRANSITIONS, "name" => name.clone(), "to" => state.as_str()).absolute(0);
         }
         counter!(REFUSED, "name" => name).absolute(0);
     }
@@ -263,7 +286,7 @@ impl CircuitBreaker {
     pub fn passes(&self) -> bool {
         let passes = self.state() == BreakerState::Closed;
         if !passes {
-            counter!(REFUSED, "name" => self.0.name).increment(1);
+            counter!(REFUSED, "name" => Arc::clone(&self.0.name)).increment(1);
         }
         passes
     }
@@ -275,7 +298,7 @@ impl CircuitBreaker {
     pub fn try_pass(&self) -> Result<Pass, u64> {
         match self.change(|breaker, now| breaker.admit(now)) {
             Admission::Refused(wait_ms) => {
-                counter!(REFUSED, "name" => self.0.name).increment(1);
+                counter!(REFUSED, "name" => Arc::clone(&self.0.name)).increment(1);
                 Err(wait_ms)
             }
             admission => Ok(Pass { breaker: self.clone(), admission }),
@@ -290,14 +313,16 @@ impl CircuitBreaker {
         let after = breaker.state();
         drop(breaker);
         if before != after {
-            let name = self.0.name;
-            gauge!(STATE, "name" => name).set(f64::from(after as u8));
-            counter!(TRANSITIONS, "name" => name, "to" => after.as_str()).increment(1);
+            let name = &self.0.name;
+            gauge!(STATE, "name" => Arc::clone(name)).set(f64::from(after as u8));
+            counter!(TRANSITIONS, "name" => Arc::clone(name), "to" => after.as_str()).increment(1);
             match after {
                 BreakerState::Open if before == BreakerState::Closed => {
-                    tracing::warn!(component = "runtime", name, "Circuit breaker opened");
+                    tracing::warn!(component = "runtime", %name, "Circuit breaker opened");
                 }
-                BreakerState::Closed => tracing::info!(component = "runtime", name, "Circuit breaker closed"),
+                BreakerState::Closed => {
+                    tracing::info!(component = "runtime", %name, "Circuit breaker closed")
+                }
                 BreakerState::Open | BreakerState::HalfOpen => {}
             }
         }

@@ -51,6 +51,23 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("MAX_EVENT_PAYLOAD_SIZE", "line.limits.event_payload_bytes_max"),
     name("CACHE_AGENT_KEY_MAX", "line.agent_keys_cached_max"),
     name("CACHE_AGENT_KEY_TTL_SECS", "line.agent_key_ttl_secs"),
+    name("L2_RPC_URL", "anchor.rpc_url"),
+    name("L2_CHAIN_ID", "anchor.chain_id"),
+    name("SET_REGISTRY_ADDRESS", "anchor.contract"),
+    name("SEQUENCER_PRIVATE_KEY", "anchor.private_key"),
+    name("ANCHOR_INTERVAL_SECS", "anchor.interval_secs"),
+    name("ANCHOR_BATCH_THRESHOLD", "anchor.batch_threshold"),
+    name("ANCHOR_TRANSACTION_COMMITMENTS_MAX", "anchor.transaction_commitments_max"),
+    name("ANCHOR_FINALITY_CONFIRMATIONS", "anchor.finality_confirmations"),
+    name("ANCHOR_FINALITY_POLL_SECS", "anchor.finality_poll_secs"),
+    name("ANCHOR_RECONCILE_SECS", "anchor.reconcile_secs"),
+    name("ANCHOR_FEE_GWEI_MAX", "anchor.fee_gwei_max"),
+    name("ANCHOR_GAS_MAX", "anchor.gas_max"),
+    name("ANCHOR_REPLACE_AFTER_SECS", "anchor.replace_after_secs"),
+    name("ANCHOR_CALL_SECS_MAX", "anchor.call_secs_max"),
+    name("ANCHOR_BREAKER_OPEN_SECS", "anchor.breaker_open_secs"),
+    name("ANCHOR_LEASE_SECS", "anchor.lease_secs"),
+    name("ANCHOR_POLL_MS", "anchor.poll_ms"),
     name("VES_SEQUENCER_ID", "sequencer.id"),
     name("VES_SEQUENCER_SIGNING_KEY", "sequencer.signing_key"),
     name("RUST_LOG", "log.filter"),
@@ -60,13 +77,8 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
 
 /// Names that operators of the original sequencer set and that this version does not serve. A node that finds
 /// one says so in its log when it starts.
-pub const UNSERVED: &[&str] = &[
-    "READ_DATABASE_URL",
-    "GRPC_PORT",
-    "L2_RPC_URL",
-    "PAYLOAD_ENCRYPTION_MODE",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-];
+pub const UNSERVED: &[&str] =
+    &["READ_DATABASE_URL", "GRPC_PORT", "PAYLOAD_ENCRYPTION_MODE", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 /// The process's environment.
 #[derive(Debug, Clone, Copy)]

@@ -31,6 +31,8 @@ pub struct Config {
     pub sequencer: SequencerConfig,
     /// Ordering, limits, commitments.
     pub line: bowline_line::Config,
+    /// Anchors on an outside chain.
+    pub anchor: bowline_anchor::Config,
     /// The payloads' schemas.
     pub schemas: bowline_schemas::Config,
     /// The gateway.
@@ -51,6 +53,7 @@ impl Default for Config {
             disk: DiskConfig::default(),
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
+            anchor: bowline_anchor::Config::default(),
             schemas: bowline_schemas::Config::default(),
             api: bowline_api::Config::default(),
             log: LogConfig::default(),
@@ -163,6 +166,7 @@ impl Config {
     /// What is wrong with the values; empty if nothing is.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.api.problems();
+        problems.extend(self.anchor.problems());
         let limits = &self.line.limits;
         if limits.batch_events_max > limits.pending_events_max {
             problems.push(

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 const POLICY: BreakerPolicy = BreakerPolicy {
     failures_max: 3,
+    failures_ms: u64::MAX,
     open_ms: 100,
     open_ms_max: 1_000,
     jitter_percent: 10,
@@ -54,6 +55,19 @@ fn failures_in_a_row_open_it_and_probes_in_a_row_close_it() {
     breaker.record(Admission::Call, false, at(113));
     breaker.record(second, true, at(114));
     assert_eq!((breaker.state(), breaker.admit(at(115))), (BreakerState::Closed, Admission::Call));
+}
+
+#[test]
+fn failures_that_lie_further_apart_than_the_window_do_not_open_it() {
+    let policy = BreakerPolicy { failures_ms: 1_000, ..POLICY };
+    let mut breaker = Breaker::new(policy, 7);
+    for ms in [0, 600, 1_200, 1_800, 2_900] {
+        breaker.record(Admission::Call, false, at(ms));
+        assert_eq!(breaker.state(), BreakerState::Closed, "at {ms}");
+    }
+    breaker.record(Admission::Call, false, at(2_950));
+    breaker.record(Admission::Call, false, at(3_000));
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[test]

@@ -28,6 +28,7 @@ const SUSPICION_PAUSE: Duration = Duration::from_millis(100);
 /// Two fresh connections in a row must fail; what comes back is served within a second or so.
 const POLICY: BreakerPolicy = BreakerPolicy {
     failures_max: 2,
+    failures_ms: u64::MAX,
     open_ms: 200,
     open_ms_max: 1_000,
     jitter_percent: 20,

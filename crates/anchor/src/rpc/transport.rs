@@ -1,0 +1,82 @@
+//! JSON-RPC over HTTP with a bound on what an endpoint may answer, and without its address in any message: the
+//! path of an address often is the key to an account.
+
+use std::task::{Context, Poll};
+
+use alloy_json_rpc::{RequestPacket, ResponsePacket, RpcError};
+use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
+use reqwest::{Client, Url};
+
+/// Bytes of one answer at most.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Characters of an endpoint's refusal that are kept.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// One endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct BoundedHttp {
+    client: Client,
+    url: Url,
+}
+
+impl BoundedHttp {
+    pub(super) fn new(client: Client, url: Url) -> Self {
+        Self { client, url }
+    }
+
+    async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
+        let sent = self.client.post(self.url).json(&request).send().await;
+        let mut response = sent.map_err(|error| failed(&error))?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                let problem = format!("the answer is longer than {ANSWER_BYTES_MAX} bytes");
+                return Err(TransportErrorKind::custom_str(&problem));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match serde_json::from_slice::<ResponsePacket>(&body) {
+            // Some endpoints put a proper refusal under a status that is none.
+            Ok(packet) if status.is_success() || (status.is_client_error() && status != 429) => Ok(packet),
+            Ok(_) => Err(TransportErrorKind::custom_str(&format!("HTTP status {status}"))),
+            Err(error) if status.is_success() => Err(RpcError::deser_err(error, beginning(&body))),
+            Err(_) => {
+                Err(TransportErrorKind::custom_str(&format!("HTTP status {status}: {}", beginning(&body))))
+            }
+        }
+    }
+}
+
+impl tower::Service<RequestPacket> for BoundedHttp {
+    type Response = ResponsePacket;
+    type Error = TransportError;
+    type Future = TransportFut<'static>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: RequestPacket) -> Self::Future {
+        Box::pin(self.clone().ask(request))
+    }
+}
+
+/// The innermost cause, without the address.
+fn failed(error: &reqwest::Error) -> TransportError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = match std::ptr::addr_eq(cause, error) {
+        true if error.is_timeout() => "no answer in time".to_owned(),
+        true => "the request failed".to_owned(),
+        false => cause.to_string(),
+    };
+    TransportErrorKind::custom_str(&text)
+}
+
+fn beginning(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect()
+}

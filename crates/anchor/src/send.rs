@@ -1,0 +1,137 @@
+//! Makes a send out of commitments: asks what the call would do, signs it, writes it down, broadcasts it.
+
+use alloy_primitives::U256;
+use bowline_store::{AnchorSend, CommitmentRecord, SendOrigin, SendState};
+use metrics::{counter, gauge};
+use uuid::Uuid;
+
+use crate::fees::first;
+use crate::follow::insufficient_funds;
+use crate::metrics::{BALANCE, COMMITMENTS, TRANSACTIONS};
+use crate::registry::{Refusal, Registry};
+use crate::setback::Setback;
+use crate::steps::Step;
+use crate::wallet::Unsigned;
+use crate::work::{Round, Work};
+
+impl Work {
+    /// Sends one transaction for these commitments, or for the first of them if they are too many for one.
+    pub(crate) async fn submit(
+        &self,
+        registry: &Registry,
+        mut chosen: Vec<CommitmentRecord>,
+    ) -> Result<Round, Setback> {
+        loop {
+            let call = encode(registry, &chosen);
+            let gas = match self.rpc().estimate_gas(self.sender(), Some(self.target().contract), &call).await
+            {
+                Ok(gas) => gas,
+                Err(error) => match registry.refusal(&error) {
+                    Some(refusal) => return self.single_out(registry, chosen, refusal).await,
+                    None => return Err(error.into()),
+                },
+            };
+            // What the call meets may differ a little from what was estimated.
+            let gas_limit = gas.saturating_add(gas / 4);
+            if gas_limit <= self.shared.config.gas_max {
+                self.send(&chosen, call, gas_limit).await?;
+                return Ok(Round::Again);
+            }
+            if chosen.len() == 1 {
+                let message = format!(
+                    "one commitment takes {gas_limit} gas, the limit is {}",
+                    self.shared.config.gas_max
+                );
+                return Err(Setback::new("GAS_ABOVE_CAP", message, "raise anchor.gas_max"));
+            }
+            chosen.truncate(chosen.len().div_ceil(2));
+        }
+    }
+
+    async fn send(&self, chosen: &[CommitmentRecord], call: Vec<u8>, gas_limit: u64) -> Result<(), Setback> {
+        let (base_fee, tip) = self.prices().await?;
+        let fees = first(base_fee, tip, self.shared.config.fee_cap())?;
+        let balance = self.rpc().balance(self.sender()).await?;
+        gauge!(BALANCE).set(f64::from(balance));
+        let cost = U256::from(gas_limit) * U256::from(fees.fee_max);
+        if balance < cost {
+            return Err(insufficient_funds(
+                self.sender(),
+                &format!("it has {balance} wei and needs up to {cost}"),
+            ));
+        }
+        let nonce = self.rpc().nonce(self.sender()).await?;
+        let target = self.target();
+        let unsigned = Unsigned {
+            chain_id: target.chain_id,
+            nonce,
+            to: Some(target.contract),
+            data: &call,
+            gas_limit,
+            fees,
+        };
+        let transaction = self.sign(&unsigned)?;
+        self.reached(Step::Signed).await;
+        let send = AnchorSend {
+            send_id: Uuid::new_v4(),
+            target,
+            origin: SendOrigin::Own,
+            sender: self.sender(),
+            nonce: Some(nonce),
+            call,
+            gas_limit,
+            state: SendState::Open,
+            created_at: self.clock().now(),
+            mined: None,
+            settled_at: None,
+            reason: None,
+            transactions: vec![transaction.clone()],
+            batch_ids: chosen.iter().map(|record| record.commitment.batch_id).collect(),
+        };
+        self.store().record_send(&self.lease, send.clone()).await?;
+        counter!(TRANSACTIONS, "event" => "signed").increment(1);
+        counter!(COMMITMENTS, "outcome" => "sent").increment(chosen.len() as u64);
+        self.reached(Step::Recorded).await;
+        self.broadcast(&send, &transaction).await?;
+        tracing::info!(component = "anchor", tx_hash = %transaction.tx_hash, nonce, commitments = chosen.len(), "Anchor transaction sent");
+        self.reached(Step::Broadcast).await;
+        Ok(())
+    }
+
+    /// The contract would refuse the call: finds the streams because of which, sets them aside, and sends nothing.
+    async fn single_out(
+        &self,
+        registry: &Registry,
+        chosen: Vec<CommitmentRecord>,
+        refusal: Refusal,
+    ) -> Result<Round, Setback> {
+        // These are about the account, or about a chain that has moved since it was asked.
+        if matches!(refusal.code, "NOT_COMMITTER" | "NOT_CHAINED" | "NOT_CONTIGUOUS") {
+            return Err(refusal.into());
+        }
+        let groups: Vec<&[CommitmentRecord]> =
+            chosen.chunk_by(|a, b| a.commitment.stream == b.commitment.stream).collect();
+        let mut accepted = Vec::new();
+        for group in groups {
+            let call = encode(registry, group);
+            match self.rpc().estimate_gas(self.sender(), Some(self.target().contract), &call).await {
+                Ok(_) => accepted.push(group),
+                Err(error) => {
+                    let Some(refusal) = registry.refusal(&error) else { return Err(error.into()) };
+                    if let Some(first) = group.first() {
+                        self.block(first, refusal.code, refusal.message).await?;
+                    }
+                }
+            }
+        }
+        // Each alone is taken, and together they are not: the next round sends them by themselves.
+        if accepted.len() == chosen.chunk_by(|a, b| a.commitment.stream == b.commitment.stream).count() {
+            return Err(refusal.into());
+        }
+        Ok(Round::Again)
+    }
+}
+
+fn encode(registry: &Registry, records: &[CommitmentRecord]) -> Vec<u8> {
+    registry.encode(&records.iter().map(|record| &record.commitment).collect::<Vec<_>>())
+}
