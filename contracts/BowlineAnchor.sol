@@ -9,7 +9,9 @@ pragma solidity 0.8.30;
 /// holds its last state root can verify all of it.
 ///
 /// A correction covers again what was committed wrongly. It stands at the end of the chain like any other
-/// commitment, with an event of its own, and moves no range.
+/// commitment, with an event of its own, and lies within what the stream has committed, whose end it does not move.
+///
+/// Nothing here can be paused, replaced or taken back: the owner decides who commits from now on, and nothing else.
 contract BowlineAnchor {
     /// One commitment.
     struct Commitment {
@@ -33,6 +35,16 @@ contract BowlineAnchor {
         uint64 length;
         /// The block of the last one.
         uint64 blockNumber;
+    }
+
+    /// A stream as it is kept; two slots.
+    struct Stream {
+        bytes32 stateRoot;
+        uint64 end;
+        uint64 length;
+        uint64 blockNumber;
+        /// Where its first commitment began.
+        uint64 start;
     }
 
     /// Where a commitment was anchored.
@@ -69,7 +81,8 @@ contract BowlineAnchor {
     error NotCommitter(address sender);
     /// The sender does not own the contract, or was not offered it.
     error NotOwner(address sender);
-    /// The range does not begin where the stream ended, or a correction reaches beyond it.
+    /// The range does not begin after the stream's end, or a correction reaches out of what the stream committed:
+    /// then `expected` is the first or the last sequence number that it may have.
     error NotContiguous(bytes32 streamId, uint64 expected, uint64 given);
     /// The stream's last state root is another one: this is a fork, or comes too late or too early.
     error NotChained(bytes32 streamId, bytes32 expected, bytes32 given);
@@ -81,10 +94,13 @@ contract BowlineAnchor {
     /// The version of this interface.
     uint256 public constant BOWLINE_ANCHOR = 1;
 
+    /// May say who commits, and hand that right on.
     address public owner;
+    /// May become the owner; zero if nobody.
     address public offeredTo;
+    /// May commit.
     mapping(address => bool) public isCommitter;
-    mapping(bytes32 => Head) private _heads;
+    mapping(bytes32 => Stream) private _streams;
     mapping(bytes32 => Anchor) private _anchors;
 
     constructor(address owner_, address committer) {
@@ -132,14 +148,14 @@ contract BowlineAnchor {
 
     /// The end of a stream.
     function head(bytes32 streamId) external view returns (Head memory) {
-        return _heads[streamId];
+        return _head(streamId);
     }
 
     /// The ends of streams.
     function heads(bytes32[] calldata streamIds) external view returns (Head[] memory found) {
         found = new Head[](streamIds.length);
         for (uint256 i = 0; i < streamIds.length; ++i) {
-            found[i] = _heads[streamIds[i]];
+            found[i] = _head(streamIds[i]);
         }
     }
 
@@ -188,7 +204,7 @@ contract BowlineAnchor {
         emit CommitterSet(committer, allowed);
     }
 
-    /// Offers the contract to another account, which takes it with `acceptOwnership`.
+    /// Offers the contract to another account, which takes it with `acceptOwnership`; zero withdraws the offer.
     function transferOwnership(address to) external {
         _onlyOwner();
         offeredTo = to;
@@ -204,31 +220,45 @@ contract BowlineAnchor {
     }
 
     function _commit(Commitment memory c) private {
-        if (c.start == 0 || c.end < c.start || c.end - c.start + 1 != c.count) {
+        if (c.start == 0 || c.end < c.start || uint256(c.end) - c.start + 1 != c.count) {
             revert BadRange(c.streamId, c.start, c.end, c.count);
         }
-        Head storage h = _heads[c.streamId];
-        if (c.prevStateRoot != h.stateRoot) revert NotChained(c.streamId, h.stateRoot, c.prevStateRoot);
-        uint64 last = h.end;
+        Stream storage stream = _streams[c.streamId];
+        if (c.prevStateRoot != stream.stateRoot) {
+            revert NotChained(c.streamId, stream.stateRoot, c.prevStateRoot);
+        }
         if (c.correction) {
-            if (c.end > last) revert NotContiguous(c.streamId, last, c.end);
-        } else {
+            if (c.end > stream.end) revert NotContiguous(c.streamId, stream.end, c.end);
+            if (c.start < stream.start) revert NotContiguous(c.streamId, stream.start, c.start);
+        } else if (stream.length == 0) {
             // A stream's first commitment may begin anywhere, every other one where the last one ended.
-            if (h.length != 0 && c.start != last + 1) revert NotContiguous(c.streamId, last + 1, c.start);
-            last = c.end;
+            stream.start = c.start;
+            stream.end = c.end;
+        } else {
+            if (c.start - 1 != stream.end) revert NotContiguous(c.streamId, _next(stream.end), c.start);
+            stream.end = c.end;
         }
         bytes32 computed = stateRoot(c.streamId, c.start, c.end, c.count, c.root, c.prevStateRoot);
         if (computed != c.newStateRoot) revert BadStateRoot(c.streamId, computed, c.newStateRoot);
-        h.stateRoot = computed;
-        h.end = last;
-        h.length += 1;
-        h.blockNumber = uint64(block.number);
+        stream.stateRoot = computed;
+        stream.length += 1;
+        stream.blockNumber = uint64(block.number);
         _anchors[computed] = Anchor(c.start, c.end, uint64(block.number), uint64(block.timestamp));
         if (c.correction) {
             emit Corrected(c.streamId, computed, c.root, c.prevStateRoot, c.start, c.end);
         } else {
             emit Committed(c.streamId, computed, c.root, c.prevStateRoot, c.start, c.end);
         }
+    }
+
+    /// After the last number of all there is none: 0.
+    function _next(uint64 sequence) private pure returns (uint64) {
+        return sequence == type(uint64).max ? 0 : sequence + 1;
+    }
+
+    function _head(bytes32 streamId) private view returns (Head memory) {
+        Stream storage stream = _streams[streamId];
+        return Head(stream.stateRoot, stream.end, stream.length, stream.blockNumber);
     }
 
     function _onlyCommitter() private view {

@@ -1,4 +1,4 @@
-//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci`, `soak` and `bench`.
+//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci`, `soak`, `bench` and `contracts`.
 //!
 //! This file only reads the command line and turns a result into an exit code; each command lives in
 //! the module of its name. It depends on no crate of the workspace, so that it still builds, and can
@@ -7,9 +7,12 @@
 //! Exit codes: 0 all is well, 1 a finding, a failed test or an error, 2 a wrong command line.
 #![allow(clippy::print_stdout, reason = "a command-line tool: stdout is where its results go")]
 
+mod anvil;
 mod bench;
 mod ci;
+mod contracts;
 mod moto;
+mod npm;
 mod packages;
 mod postgres;
 mod soak;
@@ -54,6 +57,10 @@ enum Command {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Compile the Solidity contracts into `contracts/artifacts`
+    ///
+    /// Installs the compiler from npm into the target folder. `cargo xtask test` fails if an artifact is stale.
+    Contracts(contracts::Options),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +87,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Ci => ci::run(&workspace),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Bench { what: bench::What::Ingest(options) } => bench::run(&workspace, &options),
+        Command::Contracts(options) => contracts::run(&workspace, &options),
     }
 }
 

@@ -30,7 +30,12 @@ impl Tools {
     }
 }
 
-fn find_or_install(find: impl Fn() -> Option<PathBuf>, package: &str, manually: &str) -> Result<PathBuf> {
+/// Looks for something, and installs the package that brings it if it is not there.
+pub(crate) fn find_or_install(
+    find: impl Fn() -> Option<PathBuf>,
+    package: &str,
+    manually: &str,
+) -> Result<PathBuf> {
     if let Some(found) = find() {
         return Ok(found);
     }
@@ -40,7 +45,8 @@ fn find_or_install(find: impl Fn() -> Option<PathBuf>, package: &str, manually: 
     })
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// Where the shell would find a program.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

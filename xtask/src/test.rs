@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every test of the workspace, with a real PostgreSQL beside it.
 //!
-//! It builds the tests, starts a private server, tells the tests where it is, passes their output
-//! through and counts it. It never hides a line of theirs, never retries, and is not content with
+//! It compiles the contracts again, builds the tests, starts private servers, tells the tests where they are, passes
+//! their output through and counts it. It never hides a line of theirs, never retries, and is not content with
 //! cargo's exit code alone: a test binary that dies without a result and a run of no tests are failures.
 
 mod tally;
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -18,6 +19,7 @@ use crate::moto::PrivateS3;
 use crate::packages::Tools;
 use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
+use crate::{anvil, contracts};
 use tally::{Tally, TargetNames};
 
 #[derive(Args)]
@@ -40,6 +42,8 @@ struct Servers {
     postgres: PrivatePostgres,
     s3: PrivateS3,
     tools: Tools,
+    /// A program; tests that need an EVM chain start one each.
+    anvil: PathBuf,
 }
 
 /// What a run of the tests came to.
@@ -60,11 +64,8 @@ impl Outcome {
         format!("{passed} passed, {failed} failed, {} skipped", self.tally.ignored())
     }
 
-    fn not_built() -> Outcome {
-        Outcome {
-            tally: Tally::default(),
-            fault: Some("the tests do not build; cargo's errors are above".to_owned()),
-        }
+    fn not_run(fault: String) -> Outcome {
+        Outcome { tally: Tally::default(), fault: Some(fault) }
     }
 
     fn of(tally: Tally, cargo_succeeded: bool) -> Outcome {
@@ -83,17 +84,7 @@ impl Outcome {
 
 /// Builds and runs the tests and prints a table of what they came to, but not the last line.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
-    let outcome = match build(workspace, options)? {
-        None => Outcome::not_built(),
-        Some(names) => {
-            let tools = Tools::find_or_install()?;
-            let postgres = PrivatePostgres::start()?;
-            eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
-            let s3 = PrivateS3::start(workspace.metadata()?.target_directory.as_std_path())?;
-            eprintln!("S3: moto at {}", s3.url());
-            run_tests(workspace, options, &Servers { postgres, s3, tools }, names)?
-        }
-    };
+    let outcome = prepare_and_run(workspace, options)?;
     if !outcome.tally.targets().is_empty() {
         println!("\n{}", table_of(&outcome.tally));
     }
@@ -104,6 +95,24 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         println!("error: {fault}");
     }
     Ok(outcome)
+}
+
+fn prepare_and_run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+    let stale = contracts::stale(workspace)?;
+    if !stale.is_empty() {
+        return Ok(Outcome::not_run(stale.join("\n")));
+    }
+    let Some(names) = build(workspace, options)? else {
+        return Ok(Outcome::not_run("the tests do not build; cargo's errors are above".to_owned()));
+    };
+    let target = workspace.metadata()?.target_directory.into_std_path_buf();
+    let tools = Tools::find_or_install()?;
+    let anvil = anvil::find_or_install(&target)?;
+    let postgres = PrivatePostgres::start()?;
+    eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
+    let s3 = PrivateS3::start(&target)?;
+    eprintln!("S3: moto at {}", s3.url());
+    run_tests(workspace, options, &Servers { postgres, s3, tools, anvil }, names)
 }
 
 /// Builds all test binaries; `None` if that fails. Cargo shows its progress and its errors itself.
@@ -148,13 +157,14 @@ fn run_tests(
     servers: &Servers,
     names: TargetNames,
 ) -> Result<Outcome> {
-    let Servers { postgres, s3, tools } = servers;
+    let Servers { postgres, s3, tools, anvil } = servers;
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut command = cargo_test(workspace, options, &[]);
     command.env("BOWLINE_TEST_DATABASE_URL", postgres.url());
     command.env("BOWLINE_TEST_PG_BINDIR", postgres.bindir());
     command.env("BOWLINE_TEST_PG_USER", postgres.account_name());
     command.env("BOWLINE_TEST_S3_URL", s3.url());
+    command.env("BOWLINE_TEST_ANVIL", anvil);
     command.envs(tools.variables());
     if let Some(secs) = options.soak_secs {
         command.env("BOWLINE_SOAK_SECS", secs.to_string());
