@@ -16,6 +16,7 @@ mod key_records;
 mod letters;
 mod metrics;
 mod migrations;
+mod outbox;
 mod postgres;
 mod records;
 mod sequencing;

@@ -33,6 +33,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     7 "0007_event_schemas",
     8 "0008_corrections",
     9 "0009_dead_letters",
+    10 "0010_anchors",
 ];
 
 /// From this version on commitments may be corrected, and have a place in their chain.

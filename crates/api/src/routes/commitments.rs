@@ -45,15 +45,14 @@ pub(super) struct ListQuery {
     #[param(value_type = String, format = "uuid")]
     store_id: StoreId,
     /// Also those that are anchored on a chain.
-    #[serde(rename = "all")]
-    _all: Option<bool>,
+    all: Option<bool>,
     /// Only commitments that begin at this sequence number or later.
     from: Option<u64>,
     /// So many at most, 1,000 if absent.
     limit: Option<usize>,
 }
 
-/// The commitment, who asked for it, whether it was corrected, and that it is on no outside chain.
+/// The commitment, who asked for it, whether it was corrected, and where it is on an outside chain.
 pub(super) fn record_json(record: &CommitmentRecord) -> Value {
     let mut json = record.commitment.to_json();
     json["corrects"] = json!(record.commitment.corrects);
@@ -62,10 +61,12 @@ pub(super) fn record_json(record: &CommitmentRecord) -> Value {
     json["status"] = json!(if record.chain.corrected_by.is_some() { "corrected" } else { "valid" });
     json["chain_position"] = json!(record.chain.position);
     json["origin"] = json!(record.origin.as_str());
-    for absent in ["chain_id", "chain_tx_hash", "chain_block_number", "anchored_at"] {
-        json[absent] = Value::Null;
-    }
-    json["is_anchored"] = json!(false);
+    let anchor = record.anchor;
+    json["chain_id"] = json!(anchor.map(|anchor| anchor.chain_id));
+    json["chain_tx_hash"] = json!(anchor.and_then(|anchor| anchor.tx_hash));
+    json["chain_block_number"] = json!(anchor.and_then(|anchor| anchor.block_number));
+    json["anchored_at"] = json!(anchor.map(|anchor| anchor.anchored_at));
+    json["is_anchored"] = json!(anchor.is_some());
     json
 }
 
@@ -97,7 +98,8 @@ pub(super) async fn list(
     let stream = StreamId::new(query.tenant_id, query.store_id);
     principal.require_stream(Permission::Read, stream)?;
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_DEFAULT);
-    let filter = CommitmentFilter { stream, from: query.from.unwrap_or(0), unanchored_only: false, limit };
+    let unanchored_only = !query.all.unwrap_or(false);
+    let filter = CommitmentFilter { stream, from: query.from.unwrap_or(0), unanchored_only, limit };
     let records = api.line.commitments.list(filter).await?;
     let commitments: Vec<Value> = records.iter().map(record_json).collect();
     Ok(Json(json!({ "count": commitments.len(), "commitments": commitments })))

@@ -3,6 +3,7 @@
 //! What is not tampered with goes to SQLite as it is, and so does the contract: a tampered call is either
 //! refused before it reaches the store or answered from what the store said.
 
+mod anchors;
 mod letters;
 mod registries;
 

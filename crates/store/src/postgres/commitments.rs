@@ -223,9 +223,10 @@ pub(super) async fn list(
     pool: &PgPool,
     filter: CommitmentFilter,
 ) -> Result<Vec<CommitmentRecord>, StoreError> {
+    let unanchored = if filter.unanchored_only { "AND anchored_at IS NULL" } else { "" };
     let sql = format!(
         "SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments
-         WHERE tenant_id = $1 AND store_id = $2 AND sequence_start >= $3
+         WHERE tenant_id = $1 AND store_id = $2 AND sequence_start >= $3 {unanchored}
          ORDER BY sequence_start, chain_position LIMIT $4"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))

@@ -1,13 +1,13 @@
 //! Rows of PostgreSQL to records. A value that can't be what the schema says is corruption, and is reported
 //! as such rather than read as something else.
 
-use bowline_types::{AgentId, BatchId, CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_types::{AgentId, BatchId, CommandId, EventId, EvmHash, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Envelope, Hash, Payload, Receipt, Signature};
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::{ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent};
+use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent};
 
 /// The columns that [`stored_event`] reads.
 pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
@@ -24,9 +24,9 @@ pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`].
 pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
      ves_commitments.batch_id AND c.tenant_id = ves_commitments.tenant_id AND c.store_id = ves_commitments.store_id \
-     LIMIT 1) AS corrected_by, metadata->>'reason' AS reason";
+     LIMIT 1) AS corrected_by, metadata->>'reason' AS reason, chain_id, chain_tx_hash, chain_block_number, anchored_at";
 
-fn corrupt(column: &str, problem: &str) -> sqlx::Error {
+pub(super) fn corrupt(column: &str, problem: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: problem.to_owned().into() }
 }
 
@@ -127,5 +127,27 @@ pub(super) fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
         corrected_by: row.try_get::<Option<_>, _>("corrected_by")?.map(BatchId::new),
         reason: row.try_get("reason")?,
     };
-    Ok(CommitmentRecord { commitment, origin, chain, anchor: None })
+    Ok(CommitmentRecord { commitment, origin, chain, anchor: anchor_mark(row)? })
+}
+
+/// The mark; none if it says no time.
+fn anchor_mark(row: &PgRow) -> sqlx::Result<Option<AnchorMark>> {
+    let Some(anchored_at) = row.try_get::<Option<DateTime<Utc>>, _>("anchored_at")? else { return Ok(None) };
+    Ok(Some(AnchorMark {
+        chain_id: unsigned(row, "chain_id")?,
+        tx_hash: evm_hash(row, "chain_tx_hash")?,
+        block_number: optional(row, "chain_block_number")?,
+        anchored_at: Timestamp::from_chrono(anchored_at),
+    }))
+}
+
+/// A hash of a transaction or block, or null.
+pub(super) fn evm_hash(row: &PgRow, column: &str) -> sqlx::Result<Option<EvmHash>> {
+    let is_null = row.try_get::<Option<&[u8]>, _>(column)?.is_none();
+    (!is_null).then(|| key(row, column).map(EvmHash::new)).transpose()
+}
+
+/// A number that the schema keeps non-negative, or null.
+pub(super) fn optional(row: &PgRow, column: &str) -> sqlx::Result<Option<u64>> {
+    row.try_get::<Option<i64>, _>(column)?.map(|_| unsigned(row, column)).transpose()
 }

@@ -165,9 +165,10 @@ pub(super) fn list(
     filter: CommitmentFilter,
 ) -> Result<Vec<CommitmentRecord>, Failure> {
     let Some(number) = stream_no(connection, filter.stream)? else { return Ok(Vec::new()) };
+    let unanchored = if filter.unanchored_only { "AND anchored_at IS NULL" } else { "" };
     let sql = format!(
         "SELECT {COMMITMENT_COLUMNS}, {COMMITMENT_MARKS} FROM ves_commitments
-         WHERE stream_no = ?1 AND sequence_start >= ?2 ORDER BY sequence_start, chain_position LIMIT ?3"
+         WHERE stream_no = ?1 AND sequence_start >= ?2 {unanchored} ORDER BY sequence_start, chain_position LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map((number, signed(filter.from), signed(filter.limit as u64)), |row| {

@@ -1,7 +1,7 @@
 //! Rows of SQLite to records and back. A value that can't be what the schema says is corruption, and is
 //! reported as such rather than read as something else.
 
-use bowline_types::{AgentId, BatchId, CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_types::{AgentId, BatchId, CommandId, EventId, EvmHash, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Commitment, Envelope, Hash, Payload, Receipt, Signature};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::pool::Failure;
 use crate::records::KnownEvent;
-use crate::{ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent};
+use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent};
 
 /// Bits of a position that hold the sequence number.
 const SEQUENCE_BITS: u32 = 40;
@@ -27,7 +27,11 @@ pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, ves_version, tree_depth, 
 
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`], in its order.
 pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
-     ves_commitments.batch_id AND c.stream_no = ves_commitments.stream_no LIMIT 1), json_extract(metadata, '$.reason')";
+     ves_commitments.batch_id AND c.stream_no = ves_commitments.stream_no LIMIT 1), json_extract(metadata, '$.reason'), \
+     chain_id, chain_tx_hash, chain_block_number, anchored_at";
+
+/// The column after [`COMMITMENT_COLUMNS`] and [`COMMITMENT_MARKS`].
+pub(super) const AFTER_MARKS: usize = 20;
 
 /// Bytes of a fixed length.
 pub(super) struct Fixed<const N: usize>(pub(super) [u8; N]);
@@ -165,5 +169,21 @@ pub(super) fn commitment(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<Co
         corrected_by: row.get::<_, Option<Fixed<16>>>(14)?.map(|id| BatchId::from_bytes(id.0)),
         reason: row.get(15)?,
     };
-    Ok(CommitmentRecord { commitment, origin, chain, anchor: None })
+    Ok(CommitmentRecord { commitment, origin, chain, anchor: anchor_mark(row, 16)? })
+}
+
+/// The mark in four columns from `first` on; none if the last one is null.
+fn anchor_mark(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AnchorMark>> {
+    let Some(anchored_at) = row.get::<_, Option<i64>>(first + 3)? else { return Ok(None) };
+    Ok(Some(AnchorMark {
+        chain_id: unsigned(row, first)?,
+        tx_hash: row.get::<_, Option<Fixed<32>>>(first + 1)?.map(|hash| EvmHash::new(hash.0)),
+        block_number: optional(row, first + 2)?,
+        anchored_at: Timestamp::from_micros(anchored_at),
+    }))
+}
+
+/// A number that the schema keeps non-negative, or null.
+pub(super) fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    row.get::<_, Option<i64>>(column)?.map(|_| unsigned(row, column)).transpose()
 }

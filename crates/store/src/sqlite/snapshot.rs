@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::pool::{Failure, refuse};
 use super::rows::{
-    COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, Fixed, commitment, fixed, hash, position,
-    sequence_of, signed, stored_event, stream_columns, stream_no, unsigned,
+    AFTER_MARKS, COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, Fixed, commitment, fixed, hash,
+    position, sequence_of, signed, stored_event, stream_columns, stream_no, unsigned,
 };
 use super::{found_version, keys};
 use crate::migrations::CORRECTIONS_SINCE;
@@ -326,7 +326,7 @@ fn commitments(
     limit: usize,
 ) -> Result<Vec<CommitmentTrace>, Failure> {
     /// The column after [`COMMITMENT_COLUMNS`] and [`COMMITMENT_MARKS`], and two of the former.
-    const UPPER_LEVELS: usize = 16;
+    const UPPER_LEVELS: usize = AFTER_MARKS;
     const SEQUENCE_START: usize = 8;
     const CHAIN_POSITION: usize = 13;
     let Some(number) = stream_no(connection, stream)? else { return Ok(Vec::new()) };

@@ -7,6 +7,7 @@
 // Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod anchors;
 mod append;
 mod budgets;
 mod commitments;
@@ -17,6 +18,7 @@ mod embedded;
 mod events;
 mod key_lifecycle;
 mod keys;
+mod leases;
 mod lifecycle;
 mod model;
 mod outages;
@@ -50,6 +52,19 @@ macro_rules! conformance {
 }
 
 conformance! {
+    anchors {
+        a_send_goes_from_open_to_anchored,
+        a_commitment_is_held_once_or_nothing_is_written,
+        what_is_void_is_pending_again,
+        marks_that_the_chain_has_lost_are_taken_away,
+        another_target_has_marks_of_its_own,
+        a_blocked_stream_is_set_aside_until_somebody_looks,
+        somebody_elses_anchor_is_recorded_once,
+        what_waits_keeps_the_order_of_its_chain,
+        a_thousand_commitments_are_paged_and_anchored,
+        every_process_hears_that_there_is_something_to_anchor,
+        a_report_and_a_send_at_a_time_exclude_each_other,
+    }
     append {
         numbers_are_dense_from_one_and_receipts_prove_them,
         what_was_signed_is_what_is_stored,
@@ -107,6 +122,13 @@ conformance! {
         a_batch_that_was_verified_before_a_change_is_refused,
         a_registration_disturbs_nobody,
         api_keys_are_listed_and_revoked,
+    }
+    leases {
+        a_lease_has_one_holder_and_its_epoch_grows_with_a_change,
+        who_holds_a_lease_keeps_it_from_others,
+        an_expired_lease_holds_until_it_is_taken,
+        every_write_looks_at_its_lease,
+        of_two_holders_at_a_time_one_writes,
     }
     lifecycle {
         everything_is_there_after_reopening,
