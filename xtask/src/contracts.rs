@@ -1,8 +1,8 @@
 //! `cargo xtask contracts`: compiles the Solidity contracts into the artifacts that are checked in.
 //!
 //! The compiler's version and settings are fixed and its output carries no hash of comments or paths, so whoever
-//! compiles a contract in this way gets the same bytes, also those of a deployed one. Every run of the tests
-//! compiles again and refuses artifacts that are not what the sources give. It deploys nothing.
+//! compiles a contract in this way gets the same bytes, also those of a deployed one. A run of the tests refuses
+//! artifacts that are not what the sources give. It deploys nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -94,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
 }
 
 /// What to say of each artifact that is missing or is not what its source gives.
-pub(crate) fn stale(workspace: &Workspace) -> Result<Vec<String>> {
+fn stale(workspace: &Workspace) -> Result<Vec<String>> {
     let compiled = compiled(workspace)?;
     let stale = compiled.into_iter().filter(|(contract, text)| {
         fs::read_to_string(workspace.root().join(contract.artifact)).ok().as_ref() != Some(text)
@@ -104,6 +104,23 @@ pub(crate) fn stale(workspace: &Workspace) -> Result<Vec<String>> {
             format!("{artifact} is not what {source} gives; run `cargo xtask contracts`")
         })
         .collect())
+}
+
+/// The same for the tests, which run often: compiles only if a source or an artifact is not as when nothing was stale.
+pub(crate) fn stale_since_checked(workspace: &Workspace) -> Result<Vec<String>> {
+    let stamp = workspace.metadata()?.target_directory.into_std_path_buf().join("contracts-checked");
+    let mut state = format!("{SOLC} {}\n", settings());
+    for path in CONTRACTS.iter().flat_map(|contract| [contract.source, contract.artifact]) {
+        state += &fs::read_to_string(workspace.root().join(path)).unwrap_or_default();
+    }
+    if fs::read_to_string(&stamp).is_ok_and(|checked| checked == state) {
+        return Ok(Vec::new());
+    }
+    let stale = stale(workspace)?;
+    if stale.is_empty() {
+        fs::write(&stamp, state).with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(stale)
 }
 
 /// Each contract with the text that its artifact must have. Each is compiled alone: its bytes must not depend on what

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test of the workspace, with a real PostgreSQL beside it.
 //!
-//! It compiles the contracts again, builds the tests, starts private servers, tells the tests where they are, passes
-//! their output through and counts it. It never hides a line of theirs, never retries, and is not content with
-//! cargo's exit code alone: a test binary that dies without a result and a run of no tests are failures.
+//! It compares the contracts' artifacts with their sources, builds the tests, starts private servers, tells the
+//! tests where they are, passes their output through and counts it. It never hides a line of theirs, never
+//! retries, and is not content with cargo's exit code alone: a test binary that dies without a result and a run of
+//! no tests are failures.
 
 mod tally;
 
@@ -98,7 +99,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
 }
 
 fn prepare_and_run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
-    let stale = contracts::stale(workspace)?;
+    let stale = contracts::stale_since_checked(workspace)?;
     if !stale.is_empty() {
         return Ok(Outcome::not_run(stale.join("\n")));
     }

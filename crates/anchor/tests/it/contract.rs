@@ -1,4 +1,7 @@
 //! Commitments on the contract: what it takes, what it refuses, and what it then says of them.
+//!
+//! Whatever is refused is asked for twice, as a question, which tells the error, and in a transaction, which must fail
+//! and leave no event.
 
 use alloy_primitives::{B256, U256};
 use bowline_anchor::abi::BowlineAnchor::{

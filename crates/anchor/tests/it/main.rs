@@ -1,5 +1,8 @@
 //! Anchors against a real EVM node: every test has a chain of its own.
 
+// Clippy excuses unwraps in test functions only, and much of this stands in functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod abi;
 mod anvil;
 mod contract;

@@ -1,4 +1,6 @@
 //! The contract that stands for a deployed one of the original kind behaves like it.
+//!
+//! What a node calls of it is in the crate's interface; the rest of the original interface is declared here.
 
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_sol_types::{Revert, SolCall, SolError, sol};

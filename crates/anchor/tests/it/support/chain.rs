@@ -1,4 +1,6 @@
 //! A chain with one contract on it, called from the accounts whose keys anvil holds.
+//!
+//! Transactions get a block at once, and gas enough to fail in it.
 
 use alloy_primitives::{Address, B256, Bytes, LogData, hex};
 use alloy_sol_types::{SolCall, SolEvent, SolInterface, SolValue};
