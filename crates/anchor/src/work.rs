@@ -50,6 +50,8 @@ pub(crate) struct Work {
     looked_at_mined: Option<Instant>,
     /// Everything pending is due, since some of it was.
     draining: bool,
+    /// The last wake-up that was obeyed.
+    heard: u64,
     setbacks: u32,
 }
 
@@ -60,6 +62,7 @@ impl Work {
         lease: Lease,
         steps: Option<Arc<dyn Steps>>,
     ) -> Self {
+        let heard = shared.store.changes().epoch(ChangeKind::Anchors);
         Self {
             shared,
             lease,
@@ -70,6 +73,7 @@ impl Work {
             reconciled: None,
             looked_at_mined: None,
             draining: false,
+            heard,
             setbacks: 0,
         }
     }
@@ -77,7 +81,6 @@ impl Work {
     /// Works until the lease is lost.
     pub(crate) async fn run(&mut self) {
         let mut changes = self.store().changes().watch();
-        let mut heard = self.store().changes().epoch(ChangeKind::Anchors);
         loop {
             let pause = match self.round().await {
                 Ok(round) => {
@@ -91,8 +94,8 @@ impl Work {
             let until = Instant::now() + pause;
             while tokio::time::timeout_at(until, changes.changed()).await.is_ok() {
                 let epoch = self.store().changes().epoch(ChangeKind::Anchors);
-                if epoch != heard {
-                    (heard, self.draining, self.setbacks) = (epoch, true, 0);
+                if epoch != self.heard {
+                    (self.heard, self.draining, self.setbacks) = (epoch, true, 0);
                     break;
                 }
             }
@@ -167,11 +170,14 @@ impl Work {
     }
 
     /// The contract of the settings must be the one that the store's anchors go to.
-    async fn agree_on(&self, target: AnchorTarget) -> Result<(), Setback> {
+    async fn agree_on(&mut self, target: AnchorTarget) -> Result<(), Setback> {
         match self.store().anchor_target().await? {
             Some(chosen) if chosen == target => Ok(()),
             None => {
-                Ok(self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?)
+                self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?;
+                // The choice itself is no wish of anybody's.
+                self.heard = self.store().changes().epoch(ChangeKind::Anchors);
+                Ok(())
             }
             Some(chosen) => {
                 let message = format!(

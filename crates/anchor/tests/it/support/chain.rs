@@ -86,6 +86,22 @@ impl Chain {
         mined
     }
 
+    /// Hands a transaction over that goes before all that wait for a block, and does not wait for one.
+    pub(crate) async fn send_first<C: SolCall>(&self, from: Address, call: &C) {
+        let mut transaction = request(from, Some(self.contract), &call.abi_encode());
+        transaction["maxFeePerGas"] = json!("0x174876e800");
+        transaction["maxPriorityFeePerGas"] = json!("0x2540be400");
+        self.anvil.call("eth_sendTransaction", json!([transaction])).await;
+    }
+
+    /// A second `BowlineAnchor`, with the same owner and committer.
+    pub(crate) async fn deploy_another(&self) -> Address {
+        let artifact: Value = serde_json::from_str(BOWLINE).unwrap();
+        let mut code = bytes(&artifact["bytecode"]).to_vec();
+        code.extend((self.owner, self.committer).abi_encode_params());
+        transact(&self.anvil, self.owner, None, &code).await.created.unwrap()
+    }
+
     /// Why a call is refused; the same call in a transaction must fail and leave no event.
     pub(crate) async fn refused<C: SolCall>(&self, from: Address, call: &C) -> BowlineAnchorErrors {
         let data = self.reverted(from, call).await;
