@@ -170,14 +170,11 @@ impl Work {
     }
 
     /// The contract of the settings must be the one that the store's anchors go to.
-    async fn agree_on(&mut self, target: AnchorTarget) -> Result<(), Setback> {
+    async fn agree_on(&self, target: AnchorTarget) -> Result<(), Setback> {
         match self.store().anchor_target().await? {
             Some(chosen) if chosen == target => Ok(()),
             None => {
-                self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?;
-                // The choice itself is no wish of anybody's.
-                self.heard = self.store().changes().epoch(ChangeKind::Anchors);
-                Ok(())
+                Ok(self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?)
             }
             Some(chosen) => {
                 let message = format!(

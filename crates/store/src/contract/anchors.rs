@@ -43,11 +43,11 @@ pub trait AnchorStore: LeaseStore {
     /// The contract that this store's anchors go to; none before the first one was chosen.
     async fn anchor_target(&self) -> Result<Option<AnchorTarget>, StoreError>;
 
-    /// Makes it the one that anchors go to from now on, and raises [`crate::ChangeKind::Anchors`].
+    /// Makes it the one that anchors go to from now on.
     ///
     /// If another one was chosen before, the marks of all commitments are replaced by what is known of the new
     /// target, in the same transaction: everything else is pending again. Sends to the old one that are open or
-    /// mined become void. Choosing the present one changes nothing.
+    /// mined become void, and [`crate::ChangeKind::Anchors`] is raised. Choosing the present one changes nothing.
     async fn choose_anchor_target(
         &self,
         lease: &Lease,

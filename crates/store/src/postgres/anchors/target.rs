@@ -22,7 +22,7 @@ pub(super) async fn present(executor: impl PgExecutor<'_>) -> sqlx::Result<Optio
     row.map(target).transpose()
 }
 
-/// Chooses it; returns whether that changed anything.
+/// Chooses it; returns whether another one was chosen before.
 pub(super) async fn choose(
     connection: &mut PgConnection,
     target: AnchorTarget,
@@ -34,7 +34,7 @@ pub(super) async fn choose(
     }
     chain_column(target.chain_id)?;
     enter(connection, target, before, now).await.map_err(|e| refuse(&e))?;
-    Ok(true)
+    Ok(before.is_some())
 }
 
 async fn enter(

@@ -20,7 +20,7 @@ pub(super) fn present(connection: &Connection) -> Result<Option<AnchorTarget>, F
     Ok(found)
 }
 
-/// Chooses it; returns whether that changed anything.
+/// Chooses it; returns whether another one was chosen before.
 pub(super) fn choose(
     transaction: &Transaction<'_>,
     target: AnchorTarget,
@@ -41,7 +41,7 @@ pub(super) fn choose(
         leave(transaction, before, now)?;
         arrive(transaction, target)?;
     }
-    Ok(true)
+    Ok(before.is_some())
 }
 
 /// Voids what is under way to the old target, and takes every mark away.
