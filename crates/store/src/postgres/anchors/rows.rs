@@ -17,12 +17,23 @@ pub(super) const TO_PRESENT: &str = "a.chain_id = (SELECT chain_id FROM anchor_t
 pub(super) const NO_MARK: &str =
     "chain_id = NULL, chain_tx_hash = NULL, chain_block_number = NULL, anchored_at = NULL";
 
+/// The row by which a send to the present target holds the commitment `ves_commitments`, or null. The planner can't
+/// make a join of it: it would read all anchors for a few commitments.
+fn held_by() -> String {
+    format!(
+        "(SELECT a.send_id FROM anchors a
+          WHERE {TO_PRESENT} AND a.batch_id = ves_commitments.batch_id AND NOT a.void LIMIT 1)"
+    )
+}
+
 /// That a commitment is pending.
 pub(super) fn is_pending() -> String {
-    format!(
-        "ves_commitments.anchored_at IS NULL AND NOT EXISTS (
-             SELECT 1 FROM anchors a WHERE {TO_PRESENT} AND a.batch_id = ves_commitments.batch_id AND NOT a.void)"
-    )
+    format!("ves_commitments.anchored_at IS NULL AND {} IS NULL", held_by())
+}
+
+/// That a commitment is anchored on the present target.
+pub(super) fn is_anchored() -> String {
+    format!("ves_commitments.anchored_at IS NOT NULL AND {} IS NOT NULL", held_by())
 }
 
 /// That the send `s` holds the commitment `ves_commitments` by the row `a`: it is under way, or gave the mark.
