@@ -108,18 +108,20 @@ fn transactions(row: &PgRow) -> sqlx::Result<Vec<AnchorTransaction>> {
     let (hashes, raws): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (row.try_get("tx_hashes")?, row.try_get("raws")?);
     let (fees, tips): (Vec<String>, Vec<String>) = (row.try_get("fees")?, row.try_get("tips")?);
     let recorded: Vec<DateTime<Utc>> = row.try_get("recorded")?;
-    let fields = hashes.into_iter().zip(raws).zip(fees.iter().zip(&tips)).zip(recorded);
-    let transaction = |(((hash, raw), (fee_max, tip)), at): (((Vec<u8>, _), (&String, &String)), _)| {
-        let hash = hash.try_into().map_err(|_| corrupt("tx_hashes", "not 32 bytes"))?;
-        Ok(AnchorTransaction {
-            tx_hash: EvmHash::new(hash),
-            raw,
-            fee_max: wei(fee_max, "fees")?,
-            tip: wei(tip, "tips")?,
-            recorded_at: Timestamp::from_chrono(at),
+    let wei_of_both = fees.iter().zip(&tips);
+    let fields = hashes.iter().zip(raws).zip(wei_of_both).zip(recorded);
+    fields
+        .map(|(((hash, raw), (fee_max, tip)), at)| {
+            let hash = hash.as_slice().try_into().map_err(|_| corrupt("tx_hashes", "not 32 bytes"))?;
+            Ok(AnchorTransaction {
+                tx_hash: EvmHash::new(hash),
+                raw,
+                fee_max: wei(fee_max, "fees")?,
+                tip: wei(tip, "tips")?,
+                recorded_at: Timestamp::from_chrono(at),
+            })
         })
-    };
-    fields.map(transaction).collect()
+        .collect()
 }
 
 fn wei(text: &str, column: &str) -> sqlx::Result<u128> {

@@ -117,7 +117,7 @@ impl AnchorStore for SqliteStore {
     }
 
     async fn live_sends(&self) -> Result<Vec<AnchorSend>, StoreError> {
-        self.readers.run(|connection| read::live_sends(connection)).await
+        self.readers.run(read::live_sends).await
     }
 
     async fn anchored_ends(
