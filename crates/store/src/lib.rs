@@ -61,7 +61,8 @@ pub use records::{
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
 pub use snapshot::{
-    CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
+    AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
+    Unreadable,
 };
 pub use sqlite::{
     SqliteConfig, SqliteInspector, SqliteSnapshot, SqliteStore, copy_sqlite, fold_sqlite_log,

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use bowline_types::{AgentId, StreamId, TenantId};
+use bowline_types::{AgentId, BatchId, StreamId, TenantId};
 use bowline_ves::Hash;
 use uuid::Uuid;
 
@@ -72,6 +72,13 @@ pub trait Snapshot: Debug + Send {
         of: Option<StreamId>,
         limit: usize,
     ) -> Result<Vec<RepeatedId>, StoreError>;
+
+    /// Marks that no anchored send gave, and anchored sends whose commitments carry no mark, `limit` at most of each.
+    async fn anchor_breaks(
+        &mut self,
+        of: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<AnchorBreak>, StoreError>;
 
     /// Where every follower is, ascending by follower and stream.
     async fn cursors(&mut self) -> Result<Vec<CursorRecord>, StoreError>;
@@ -174,4 +181,15 @@ pub struct RepeatedId {
     pub last: u64,
     /// How many have it.
     pub count: u64,
+}
+
+/// A commitment whose mark and sends tell different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnchorBreak {
+    /// The stream and the first number; none if there is no such commitment.
+    pub place: Option<(StreamId, u64)>,
+    /// The commitment.
+    pub batch_id: BatchId,
+    /// Whether it has a mark that no anchored send gave; else one gave it a mark that is not there.
+    pub is_marked: bool,
 }

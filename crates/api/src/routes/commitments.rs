@@ -130,3 +130,42 @@ pub(super) async fn readable(
     let record = record.filter(|record| principal.may_read(record.commitment.stream));
     record.ok_or_else(|| ApiError::new(Code::BatchNotFound, format!("there is no commitment {batch_id}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use bowline_store::{AnchorMark, ChainPlace};
+    use bowline_types::{EvmHash, Timestamp};
+    use bowline_ves::{Commitment, Hash, Tree};
+
+    use super::*;
+
+    #[test]
+    fn a_commitment_says_where_it_is_anchored() {
+        let stream = StreamId::new(TenantId::from_bytes([1; 16]), StoreId::from_bytes([2; 16]));
+        let tree = Tree::new(vec![Hash::new([3; 32])]);
+        let moment = Timestamp::from_micros(1_750_000_000_000_000);
+        let commitment =
+            Commitment::seal(BatchId::from_bytes([4; 16]), stream, &tree, 1, 1, Hash::ZERO, moment).unwrap();
+        let chain = ChainPlace { position: 1, ..ChainPlace::default() };
+        let mut record =
+            CommitmentRecord { commitment, origin: CommitmentOrigin::Client, chain, anchor: None };
+        let fields = ["is_anchored", "chain_id", "chain_tx_hash", "chain_block_number", "anchored_at"];
+        let shown = |record: &CommitmentRecord| {
+            let json = record_json(record);
+            fields.map(|field| json.get(field).cloned())
+        };
+        let null = Some(Value::Null);
+        assert_eq!(
+            shown(&record),
+            [Some(json!(false)), null.clone(), null.clone(), null.clone(), null.clone()]
+        );
+        let tx_hash = Some(EvmHash::new([0xab; 32]));
+        record.anchor =
+            Some(AnchorMark { chain_id: 31_337, tx_hash, block_number: Some(9), anchored_at: moment });
+        let hash = format!("0x{}", "ab".repeat(32));
+        let expected = [json!(true), json!(31_337), json!(hash), json!(9), json!(moment)];
+        assert_eq!(shown(&record), expected.map(Some));
+        record.anchor = record.anchor.map(|mark| AnchorMark { tx_hash: None, block_number: None, ..mark });
+        assert_eq!(shown(&record)[1..4], [Some(json!(31_337)), null.clone(), null]);
+    }
+}

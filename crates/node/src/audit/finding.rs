@@ -52,6 +52,8 @@ pub enum FindingKind {
     MerkleRoot,
     /// The stored levels of a commitment's tree are not those of its events.
     UpperLevels,
+    /// A commitment's mark and the sends of its anchors tell different things.
+    Anchor,
     /// A follower is further than its stream.
     Cursor,
 }

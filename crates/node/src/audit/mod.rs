@@ -272,6 +272,23 @@ impl<'s> Audit<'s> {
             let subject = format!("{} {}", found.kind, found.id);
             self.report.findings.add(Finding { subject, ..finding }.at(found.last));
         }
+        self.anchors().await
+    }
+
+    /// Where commitments' marks and the sends that gave them tell different things.
+    async fn anchors(&mut self) -> Result<(), StoreError> {
+        for found in self.snapshot.anchor_breaks(self.scope.stream, FINDINGS_MAX).await? {
+            let (expected, there) = match (found.is_marked, found.place) {
+                (true, _) => ("an anchored send that gave the mark", "none that gave it"),
+                (false, Some(_)) => ("the mark of an anchored send", "no mark"),
+                (false, None) => ("the commitment of an anchored send", "none"),
+            };
+            let subject = format!("commitment {}", found.batch_id);
+            let finding = Finding { subject, ..Finding::new(FindingKind::Anchor, expected, there) };
+            let stream = found.place.map(|(stream, _)| stream);
+            let sequence_number = found.place.map(|(_, number)| number);
+            self.report.findings.add(Finding { stream, sequence_number, ..finding });
+        }
         Ok(())
     }
 

@@ -3,10 +3,14 @@
 //! Every damage is done to a copy of one good store, and the findings must be those and no others.
 
 use bowline_node::{AuditReport, AuditScope, FindingKind, audit};
-use bowline_types::StreamId;
+use bowline_store::{
+    AnchorSend, AnchorTarget, MinedAt, ReportOutcome, ReportedAnchor, SendChange, SendOrigin, SendState,
+};
+use bowline_types::{EvmAddress, EvmHash, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
+use uuid::Uuid;
 
-use crate::place::{Engine, Filled, Place, fill};
+use crate::place::{Engine, Filled, Place, at, fill};
 
 /// What is done to a store, and the findings that it must give and no others.
 struct Damage {
@@ -289,4 +293,81 @@ pub(crate) async fn an_audit_keeps_to_its_stream_and_to_its_haste(engine: Engine
     let quick = audited(&place, AuditScope { stream: None, quick: true }).await;
     assert!(quick.is_clean() && quick.signatures == 0 && quick.events == 612, "{quick:?}");
     place.remove().await;
+}
+
+/// Both commitments of the small stream in a send of the store's own, and the large stream's as somebody told it.
+async fn anchor(place: &Place, filled: Filled) {
+    let store = place.open().await;
+    let ttl = std::time::Duration::from_secs(60);
+    let lease = store.take_lease("anchors", Uuid::from_u128(1), ttl, at(0)).await.unwrap().unwrap();
+    let target = AnchorTarget { chain_id: 1, contract: EvmAddress::new([5; 20]) };
+    store.choose_anchor_target(&lease, target, at(0)).await.unwrap();
+    let pending = store.pending_of(filled.small, 9).await.unwrap();
+    let tx_hash = EvmHash::new([3; 32]);
+    let mined = MinedAt {
+        tx_hash: Some(tx_hash),
+        block_number: 7,
+        block_hash: None,
+        gas_used: None,
+        gas_price: None,
+    };
+    let send_id = Uuid::from_u128(2);
+    let send = AnchorSend {
+        send_id,
+        target,
+        origin: SendOrigin::Adopted,
+        sender: EvmAddress::default(),
+        nonce: None,
+        call: Vec::new(),
+        gas_limit: 0,
+        state: SendState::Mined,
+        created_at: at(0),
+        mined: Some(mined),
+        settled_at: None,
+        reason: None,
+        transactions: Vec::new(),
+        batch_ids: pending.iter().map(|record| record.commitment.batch_id).collect(),
+    };
+    store.record_send(&lease, send).await.unwrap();
+    store.change_send(&lease, send_id, SendChange::Anchored, at(1)).await.unwrap();
+    let batch_id = store.last_commitment(filled.large).await.unwrap().unwrap().commitment.batch_id;
+    let told = ReportedAnchor { batch_id, chain_id: 2, tx_hash, block_number: None, gas_used: None };
+    assert_eq!(store.report_anchor(told, at(1)).await.unwrap(), ReportOutcome::Recorded);
+    store.close().await;
+}
+
+pub(crate) async fn marks_and_the_sends_that_gave_them_must_agree(engine: Engine) {
+    let good = Place::new(engine).await;
+    let filled = fill(&good).await;
+    anchor(&good, filled).await;
+    assert_eq!(audited(&good, AuditScope { quick: true, stream: None }).await.findings.kept(), []);
+    let zeros = &zeros("chain_tx_hash", 32)[usize::from(engine == Engine::Postgres)];
+    let void = if engine == Engine::Sqlite { "void = 1" } else { "void = true" };
+    let of = |stream, sql: &str, number| {
+        let row = Rows { stream }.row(engine, "sequence_start", number);
+        (sql.replace("ROW", &row), Some(stream), Some(number))
+    };
+    let held = "batch_id IN (SELECT batch_id FROM ves_commitments WHERE ROW)";
+    for (sql, stream, number) in [
+        of(filled.small, "UPDATE ves_commitments SET anchored_at = NULL WHERE ROW", 1),
+        of(filled.small, "UPDATE ves_commitments SET chain_id = 2 WHERE ROW", 6),
+        of(filled.small, &format!("UPDATE ves_commitments SET {zeros} WHERE ROW"), 6),
+        of(filled.small, &format!("UPDATE anchors SET {void} WHERE {held}"), 1),
+        of(filled.large, &format!("UPDATE ves_commitments SET {zeros} WHERE ROW"), 1),
+        of(filled.large, &format!("DELETE FROM anchors WHERE {held}"), 1),
+        // The last commitment of a chain is missed by nobody but its anchor.
+        (of(filled.small, "DELETE FROM ves_commitments WHERE ROW", 6).0, None, None),
+    ] {
+        let bad = good.copy().await;
+        bad.execute(&sql).await;
+        let report = audited(&bad, AuditScope { quick: true, stream: None }).await;
+        let found: Vec<_> = report.findings.kept().iter().map(|found| (found.kind, found.stream)).collect();
+        assert_eq!(found, [(FindingKind::Anchor, stream)], "{sql}");
+        assert_eq!(report.findings.kept()[0].sequence_number, number, "{sql}");
+        let elsewhere = if stream == Some(filled.large) { filled.small } else { filled.large };
+        let report = audited(&bad, AuditScope { quick: true, stream: Some(elsewhere) }).await;
+        assert!(report.is_clean(), "{sql}");
+        bad.remove().await;
+    }
+    good.remove().await;
 }

@@ -37,6 +37,7 @@ on_both! {
     audit {
         every_fault_is_found_and_nothing_else,
         an_audit_keeps_to_its_stream_and_to_its_haste,
+        marks_and_the_sends_that_gave_them_must_agree,
     }
     backups {
         what_was_backed_up_is_brought_back_and_goes_on,

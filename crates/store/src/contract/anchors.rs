@@ -30,10 +30,11 @@ pub trait LeaseStore: Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Lease>, StoreError>;
 
-    /// Gives a lease back; nothing happens if it is not that holder's any more.
+    /// Gives a lease back, after which nothing is written under it; nothing happens if it is not that holder's any
+    /// more.
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Who holds it, also if it has expired.
+    /// Who holds it, also if it has expired; none if it was given back.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;
 }
 
@@ -73,11 +74,13 @@ pub trait AnchorStore: LeaseStore {
 
     /// Records a send, its transactions and its commitments. Its state may be open or, if it was found on the
     /// chain, mined. A commitment that is marked, or in another send to the same target that is not void, fails
-    /// the call with [`StoreError::Internal`].
+    /// the call with [`StoreError::Internal`], and so does one that is not there, or another target than the present.
     async fn record_send(&self, lease: &Lease, send: AnchorSend) -> Result<(), StoreError>;
 
     /// Writes down what became of a send. [`SendChange::Anchored`] marks its commitments; they are marked with
-    /// `now`, and the raw bytes of its transactions and its call are dropped.
+    /// `now`, and its transactions and the bytes of its call are dropped. A change that does not fit the send's state
+    /// fails with [`StoreError::Internal`]: only what is mined becomes anchored, and what is anchored or void stays
+    /// so. To be told again that it is open, anchored or void changes nothing.
     async fn change_send(
         &self,
         lease: &Lease,
@@ -97,7 +100,8 @@ pub trait AnchorStore: LeaseStore {
     ) -> Result<Vec<AnchoredEnd>, StoreError>;
 
     /// Takes the marks of a stream's commitments behind that position away, for that reason: the chain has lost
-    /// them. Their sends become void if none of their commitments is marked any more. Returns how many it were.
+    /// them. Their sends become void if none of their commitments is marked any more. Marks of reports behind that
+    /// position go, too. Returns how many it were.
     async fn unmark_anchors(
         &self,
         lease: &Lease,
@@ -123,7 +127,9 @@ pub trait AnchorStore: LeaseStore {
     /// Every send that ever held that commitment, void ones too, oldest first.
     async fn sends_of(&self, batch_id: BatchId) -> Result<Vec<AnchorSend>, StoreError>;
 
-    /// Records somebody else's anchor: a send of the origin `reported` in the state `anchored`, and the mark.
+    /// Records somebody else's anchor: a send of the origin `reported` in the state `anchored`, and the mark. What was
+    /// reported before another target was chosen may be reported again and is marked again. The send tells where it
+    /// was mined only if the report names the block; the mark has the transaction in any case.
     async fn report_anchor(
         &self,
         report: ReportedAnchor,

@@ -18,7 +18,8 @@ use super::rows::{
 };
 use crate::migrations::{CORRECTIONS_SINCE, schema_version};
 use crate::snapshot::{
-    CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
+    AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
+    Unreadable,
 };
 use crate::{CursorRecord, SequencerKeyRecord, StoreError};
 
@@ -245,6 +246,14 @@ impl Snapshot for PostgresSnapshot {
         }
         self.plan("enable_indexscan = on; SET LOCAL enable_indexonlyscan = on").await?;
         Ok(repeated)
+    }
+
+    async fn anchor_breaks(
+        &mut self,
+        of: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<AnchorBreak>, StoreError> {
+        super::anchors::breaks(&mut self.connection, of, limit).await.map_err(|e| refuse(&e))
     }
 
     async fn cursors(&mut self) -> Result<Vec<CursorRecord>, StoreError> {

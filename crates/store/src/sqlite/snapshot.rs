@@ -18,11 +18,12 @@ use super::rows::{
     AFTER_MARKS, COMMITMENT_COLUMNS, COMMITMENT_MARKS, EVENT_COLUMNS, Fixed, commitment, fixed, hash,
     position, sequence_of, signed, stored_event, stream_columns, stream_no, unsigned,
 };
-use super::{found_version, keys};
+use super::{anchors, found_version, keys};
 use crate::migrations::CORRECTIONS_SINCE;
 use crate::migrations::schema_version;
 use crate::snapshot::{
-    CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace, Unreadable,
+    AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
+    Unreadable,
 };
 use crate::{CursorRecord, SequencerKeyRecord, StoreError};
 
@@ -194,6 +195,14 @@ impl Snapshot for SqliteSnapshot {
             Ok(found)
         };
         self.run(both).await
+    }
+
+    async fn anchor_breaks(
+        &mut self,
+        of: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<AnchorBreak>, StoreError> {
+        self.run(move |connection| anchors::breaks(connection, of, limit)).await
     }
 
     async fn cursors(&mut self) -> Result<Vec<CursorRecord>, StoreError> {

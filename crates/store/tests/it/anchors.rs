@@ -190,7 +190,7 @@ pub(crate) async fn a_send_goes_from_open_to_anchored(place: Arc<Place>) {
         transactions: Vec::new(),
         ..sent.clone()
     };
-    assert_eq!(store.sends_of(ids[1]).await.unwrap(), [settled.clone()]);
+    assert_eq!(store.sends_of(ids[1]).await.unwrap(), std::slice::from_ref(&settled));
     assert!(store.live_sends().await.unwrap().is_empty());
     for (id, expected) in [(ids[0], Some(mark_of(7))), (ids[1], Some(mark_of(7))), (ids[2], None)] {
         assert_eq!(mark(&store, id).await, expected);

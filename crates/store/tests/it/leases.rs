@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::anchors::{TARGET, block, lease};
 use crate::events::{at, new_stream};
-use crate::support::{Engine, Place, until};
+use crate::support::{Engine, Place, soon, until};
 
 const NAME: &str = "anchors";
 const LONG: Duration = Duration::from_secs(60);
@@ -135,4 +135,27 @@ pub(crate) async fn of_two_holders_at_a_time_one_writes(place: Arc<Place>) {
     let written = taken.iter().flatten().filter(|(_, written)| *written).count();
     assert!(written >= 2, "hardly anybody wrote");
     until(async || take(&stores[0], 9, LONG).await.is_some()).await;
+}
+
+/// On PostgreSQL a write holds its lease until it ends; on SQLite writes stand in one queue anyway.
+pub(crate) async fn a_takeover_waits_for_a_write_under_way(place: Arc<Place>) {
+    let store = place.open().await;
+    let first = take(&store, 1, Duration::from_millis(1)).await.unwrap();
+    if place.engine() == Engine::Postgres {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut writer = place.connect().await;
+        let under = "BEGIN; SELECT FROM leases WHERE name = 'anchors' AND epoch = 1 FOR SHARE";
+        sqlx::raw_sql(under).execute(&mut writer).await.unwrap();
+        // Other writes of the holder do not wait for it.
+        soon(store.block_anchors(&first, block(new_stream(), BatchId::random()))).await.unwrap_err();
+        let taker = Arc::clone(&store);
+        let taken = tokio::spawn(async move { take(&taker, 2, LONG).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!taken.is_finished());
+        sqlx::raw_sql("COMMIT").execute(&mut writer).await.unwrap();
+        assert_eq!(facts(&soon(taken).await.unwrap().unwrap()), (NAME, 2, 2));
+    } else {
+        assert_eq!(facts(&take(&store, 2, LONG).await.unwrap()), (NAME, 2, 2));
+    }
+    assert!(!writes(&store, &first).await);
 }

@@ -129,6 +129,7 @@ conformance! {
         an_expired_lease_holds_until_it_is_taken,
         every_write_looks_at_its_lease,
         of_two_holders_at_a_time_one_writes,
+        a_takeover_waits_for_a_write_under_way,
     }
     lifecycle {
         everything_is_there_after_reopening,

@@ -4,6 +4,7 @@
 //! its lease's row first, in the same transaction: a takeover waits for it, and what comes after one is refused. The
 //! commitments' rows order the anchoring process and those who report anchors of their own.
 
+mod audit;
 mod lease;
 mod read;
 mod rows;
@@ -15,6 +16,7 @@ use bowline_types::{BatchId, StreamId, Timestamp};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
+pub(super) use self::audit::breaks;
 use super::PostgresStore;
 use super::changes::bump;
 use super::error::{refuse, refuse_commit};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::super::rows::{
     COMMITMENT_COLUMNS, COMMITMENT_MARKS, commitment, hash, moment, signed, stream, unsigned,
 };
-use super::rows::{Depth, TO_PRESENT, holds, is_pending, select_sends, send};
+use super::rows::{Depth, TO_PRESENT, holds, is_anchored, is_pending, select_sends, send};
 use crate::CommitmentRecord;
 use crate::anchors::{AnchorBacklog, AnchorFilter, AnchorRow, AnchorSend, AnchoredEnd, PendingStream};
 
@@ -83,11 +83,10 @@ pub(super) async fn backlog(pool: &PgPool) -> sqlx::Result<AnchorBacklog> {
                      SELECT c.chain_position FROM ves_commitments c
                      WHERE c.tenant_id = s.tenant_id AND c.store_id = s.store_id
                      ORDER BY c.chain_position DESC LIMIT 1) last) AS made,
-                (SELECT count(*) FROM ves_commitments WHERE anchored_at IS NULL) AS unmarked,
-                (SELECT count(*) FROM ves_commitments WHERE {}) AS pending,
                 (SELECT count(*) FROM anchor_sends s JOIN anchors a USING (send_id)
-                 WHERE s.state IN ('open', 'mined') AND NOT a.void AND {TO_PRESENT}) AS under_way,
-                (SELECT min(committed_at) FROM ves_commitments WHERE anchored_at IS NULL) AS oldest",
+                 WHERE s.state IN ('open', 'mined') AND NOT a.void AND {TO_PRESENT}) AS under_way, left_over.*
+         FROM (SELECT count(*) AS unmarked, count(*) FILTER (WHERE {}) AS pending, min(committed_at) AS oldest
+               FROM ves_commitments WHERE anchored_at IS NULL) left_over",
         is_pending()
     );
     let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(pool).await?;
@@ -122,12 +121,12 @@ pub(super) async fn anchored_ends(
 ) -> sqlx::Result<Vec<AnchoredEnd>> {
     let sql = format!(
         "SELECT last.* FROM streams s, LATERAL (
-             SELECT c.tenant_id, c.store_id, c.chain_position, c.batch_id, c.new_state_root FROM ves_commitments c
-             WHERE c.tenant_id = s.tenant_id AND c.store_id = s.store_id AND c.anchored_at IS NOT NULL AND EXISTS (
-                 SELECT 1 FROM anchors a WHERE {TO_PRESENT} AND a.batch_id = c.batch_id AND NOT a.void)
-             ORDER BY c.chain_position DESC LIMIT 1) last
+             SELECT tenant_id, store_id, chain_position, batch_id, new_state_root FROM ves_commitments
+             WHERE tenant_id = s.tenant_id AND store_id = s.store_id AND {}
+             ORDER BY chain_position DESC LIMIT 1) last
          WHERE $1::uuid IS NULL OR (s.tenant_id, s.store_id) > ($1, $2)
-         ORDER BY s.tenant_id, s.store_id LIMIT $3"
+         ORDER BY s.tenant_id, s.store_id LIMIT $3",
+        is_anchored()
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after.map(|stream| stream.tenant_id.uuid()))

@@ -17,12 +17,23 @@ pub(super) const TO_PRESENT: &str = "a.chain_id = (SELECT chain_id FROM anchor_t
 pub(super) const NO_MARK: &str =
     "chain_id = NULL, chain_tx_hash = NULL, chain_block_number = NULL, anchored_at = NULL";
 
+/// The row by which a send to the present target holds the commitment `ves_commitments`, or null. The planner can't
+/// make a join of it: it would read all anchors for a few commitments.
+fn held_by() -> String {
+    format!(
+        "(SELECT a.send_id FROM anchors a
+          WHERE {TO_PRESENT} AND a.batch_id = ves_commitments.batch_id AND NOT a.void LIMIT 1)"
+    )
+}
+
 /// That a commitment is pending.
 pub(super) fn is_pending() -> String {
-    format!(
-        "ves_commitments.anchored_at IS NULL AND NOT EXISTS (
-             SELECT 1 FROM anchors a WHERE {TO_PRESENT} AND a.batch_id = ves_commitments.batch_id AND NOT a.void)"
-    )
+    format!("ves_commitments.anchored_at IS NULL AND {} IS NULL", held_by())
+}
+
+/// That a commitment is anchored on the present target.
+pub(super) fn is_anchored() -> String {
+    format!("ves_commitments.anchored_at IS NOT NULL AND {} IS NOT NULL", held_by())
 }
 
 /// That the send `s` holds the commitment `ves_commitments` by the row `a`: it is under way, or gave the mark.
@@ -97,18 +108,20 @@ fn transactions(row: &PgRow) -> sqlx::Result<Vec<AnchorTransaction>> {
     let (hashes, raws): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (row.try_get("tx_hashes")?, row.try_get("raws")?);
     let (fees, tips): (Vec<String>, Vec<String>) = (row.try_get("fees")?, row.try_get("tips")?);
     let recorded: Vec<DateTime<Utc>> = row.try_get("recorded")?;
-    let fields = hashes.into_iter().zip(raws).zip(fees.iter().zip(&tips)).zip(recorded);
-    let transaction = |(((hash, raw), (fee_max, tip)), at): (((Vec<u8>, _), (&String, &String)), _)| {
-        let hash = hash.try_into().map_err(|_| corrupt("tx_hashes", "not 32 bytes"))?;
-        Ok(AnchorTransaction {
-            tx_hash: EvmHash::new(hash),
-            raw,
-            fee_max: wei(fee_max, "fees")?,
-            tip: wei(tip, "tips")?,
-            recorded_at: Timestamp::from_chrono(at),
+    let wei_of_both = fees.iter().zip(&tips);
+    let fields = hashes.iter().zip(raws).zip(wei_of_both).zip(recorded);
+    fields
+        .map(|(((hash, raw), (fee_max, tip)), at)| {
+            let hash = hash.as_slice().try_into().map_err(|_| corrupt("tx_hashes", "not 32 bytes"))?;
+            Ok(AnchorTransaction {
+                tx_hash: EvmHash::new(hash),
+                raw,
+                fee_max: wei(fee_max, "fees")?,
+                tip: wei(tip, "tips")?,
+                recorded_at: Timestamp::from_chrono(at),
+            })
         })
-    };
-    fields.map(transaction).collect()
+        .collect()
 }
 
 fn wei(text: &str, column: &str) -> sqlx::Result<u128> {

@@ -3,6 +3,7 @@
 //! A mark and the send that it comes from change in one transaction. Whatever the anchoring process writes looks at
 //! its lease first, in the same transaction.
 
+mod audit;
 mod lease;
 mod read;
 mod rows;
@@ -14,6 +15,7 @@ use bowline_types::{BatchId, StreamId, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
+pub(super) use self::audit::breaks;
 use super::SqliteStore;
 use super::changes::bump;
 use super::pool::Failure;
@@ -115,7 +117,7 @@ impl AnchorStore for SqliteStore {
     }
 
     async fn live_sends(&self) -> Result<Vec<AnchorSend>, StoreError> {
-        self.readers.run(|connection| read::live_sends(connection)).await
+        self.readers.run(read::live_sends).await
     }
 
     async fn anchored_ends(

@@ -82,11 +82,12 @@ pub(super) fn backlog(connection: &Connection) -> Result<AnchorBacklog, Failure>
         "SELECT (SELECT coalesce(sum(length), 0) FROM (
                      SELECT (SELECT max(chain_position) FROM ves_commitments c WHERE c.stream_no = streams.stream_no)
                          AS length FROM streams)),
-                (SELECT count(*) FROM ves_commitments WHERE anchored_at IS NULL),
-                (SELECT count(*) FROM ves_commitments WHERE {}),
-                (SELECT count(*) FROM anchor_sends s JOIN anchors a USING (send_id)
+                unmarked, pending,
+                (SELECT count(*) FROM anchor_sends s CROSS JOIN anchors a USING (send_id)
                  WHERE s.state IN ('open', 'mined') AND a.void = 0 AND {TO_PRESENT}),
-                (SELECT min(committed_at) FROM ves_commitments WHERE anchored_at IS NULL)",
+                oldest
+         FROM (SELECT count(*) AS unmarked, count(*) FILTER (WHERE {}) AS pending, min(committed_at) AS oldest
+               FROM ves_commitments WHERE anchored_at IS NULL)",
         is_pending()
     );
     let backlog = |row: &Row<'_>| {
