@@ -82,7 +82,7 @@ impl Default for Config {
 /// What is there if anchoring is on.
 #[derive(Debug, Clone)]
 pub(crate) struct Chain {
-    pub(crate) addresses: Vec<String>,
+    pub(crate) addresses: Vec<Secret>,
     pub(crate) contract: EvmAddress,
     pub(crate) wallet: Wallet,
 }
@@ -169,19 +169,19 @@ impl Config {
 ///
 /// # Errors
 /// What is wrong with one of them; none is quoted.
-pub fn endpoint_addresses(list: &Secret) -> Result<Vec<String>, String> {
-    let addresses: Vec<String> = list
+pub fn endpoint_addresses(list: &Secret) -> Result<Vec<Secret>, String> {
+    let addresses: Vec<Secret> = list
         .reveal()
         .split(',')
         .map(str::trim)
         .filter(|address| !address.is_empty())
-        .map(str::to_owned)
+        .map(Secret::new)
         .collect();
     if addresses.is_empty() || addresses.len() > ENDPOINTS_MAX {
         return Err(format!("{} addresses are given, 1 to {ENDPOINTS_MAX} are taken", addresses.len()));
     }
     for (index, address) in addresses.iter().enumerate() {
-        parse_address(address).map_err(|problem| format!("address {}: {problem}", index + 1))?;
+        parse_address(address.reveal()).map_err(|problem| format!("address {}: {problem}", index + 1))?;
     }
     Ok(addresses)
 }

@@ -61,6 +61,16 @@ impl Work {
             ));
         }
         let nonce = self.rpc().nonce(self.sender()).await?;
+        let live = self.store().live_sends().await?;
+        if live.iter().any(|send| send.sender == self.sender() && send.nonce >= Some(nonce)) {
+            // A reorganization has taken something back that counts as mined: it comes first.
+            let fix = "nothing: what the chain took back is sent again first";
+            return Err(Setback::new(
+                "CHAIN_MOVED",
+                format!("the chain knows only {nonce} transactions"),
+                fix,
+            ));
+        }
         let target = self.target();
         let unsigned = Unsigned {
             chain_id: target.chain_id,

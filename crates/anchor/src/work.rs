@@ -27,6 +27,12 @@ use crate::steps::{Step, Steps};
 /// Between two tries when something is in the way, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
+/// Between two looks at what waits, for the metrics.
+const SHOW_PERIOD: Duration = Duration::from_secs(5);
+
+/// What mends a choice of contracts that does not agree.
+const SWITCH: &str = "set SET_REGISTRY_ADDRESS and L2_CHAIN_ID back, or let `bowline anchors switch` anchor everything anew there";
+
 /// What a round left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Round {
@@ -48,6 +54,7 @@ pub(crate) struct Work {
     registry: Option<Registry>,
     reconciled: Option<Instant>,
     looked_at_mined: Option<Instant>,
+    shown: Option<Instant>,
     /// Everything pending is due, since some of it was.
     draining: bool,
     /// The last wake-up that was obeyed.
@@ -72,6 +79,7 @@ impl Work {
             registry: None,
             reconciled: None,
             looked_at_mined: None,
+            shown: None,
             draining: false,
             heard,
             setbacks: 0,
@@ -90,7 +98,10 @@ impl Work {
                 Err(setback) if setback.code == "LEASE_LOST" => return,
                 Err(setback) => self.set_back(setback),
             };
-            show_backlog(&self.shared).await.ok();
+            if self.shown.is_none_or(|at| at.elapsed() >= SHOW_PERIOD) {
+                show_backlog(&self.shared).await.ok();
+                self.shown = Some(Instant::now());
+            }
             let until = Instant::now() + pause;
             while tokio::time::timeout_at(until, changes.changed()).await.is_ok() {
                 let epoch = self.store().changes().epoch(ChangeKind::Anchors);
@@ -173,6 +184,11 @@ impl Work {
     async fn agree_on(&self, target: AnchorTarget) -> Result<(), Setback> {
         match self.store().anchor_target().await? {
             Some(chosen) if chosen == target => Ok(()),
+            // Marks that others reported would be lost by the choice.
+            None if self.store().anchor_backlog().await?.anchored > 0 => {
+                let message = "commitments are marked as anchored by a service elsewhere".to_owned();
+                Err(Setback::new("TARGET_CHANGED", message, SWITCH))
+            }
             None => {
                 Ok(self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?)
             }
@@ -181,8 +197,7 @@ impl Work {
                     "the store's anchors go to {} on chain {}, the settings say {} on chain {}",
                     chosen.contract, chosen.chain_id, target.contract, target.chain_id
                 );
-                let fix = "set SET_REGISTRY_ADDRESS and L2_CHAIN_ID back, or let `bowline anchors switch` anchor everything anew there";
-                Err(Setback::new("TARGET_CHANGED", message, fix))
+                Err(Setback::new("TARGET_CHANGED", message, SWITCH))
             }
         }
     }
@@ -199,7 +214,7 @@ impl Work {
         let Setback { code, message, fix, retry_ms } = setback;
         counter!(ERRORS, "code" => code).increment(1);
         // Whatever was found out about chain and contract may not hold any more.
-        self.registry = None;
+        (self.registry, self.looked_at_mined) = (None, None);
         let mut trouble = self.shared.trouble();
         let known = trouble.as_ref().filter(|known| known.code == code).map(|known| known.since);
         if known.is_none() {

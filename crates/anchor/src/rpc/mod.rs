@@ -15,7 +15,7 @@ use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_client::RpcClient;
 use bowline_runtime::{BreakerPolicy, BreakerState, CircuitBreaker, Clock};
-use bowline_types::{EvmAddress, EvmHash};
+use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
 use self::transport::BoundedHttp;
@@ -83,7 +83,7 @@ impl Rpc {
     /// # Errors
     /// What is wrong with an address, or with the machine's TLS; no address is quoted.
     pub fn new(
-        addresses: &[String],
+        addresses: &[Secret],
         call_time_max: Duration,
         policy: BreakerPolicy,
         clock: &Arc<dyn Clock>,
@@ -97,8 +97,8 @@ impl Rpc {
             .map_err(|error| format!("no HTTP client: {error}"))?;
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
-            let url =
-                parse_address(address).map_err(|problem| format!("address {}: {problem}", index + 1))?;
+            let url = parse_address(address.reveal())
+                .map_err(|problem| format!("address {}: {problem}", index + 1))?;
             let host = url.host_str().unwrap_or_default();
             let mut name = match url.port_or_known_default() {
                 Some(port) => format!("{host}:{port}"),

@@ -1,6 +1,7 @@
 //! JSON-RPC over HTTP with a bound on what an endpoint may answer, and without its address in any message: the
 //! path of an address often is the key to an account.
 
+use std::fmt;
 use std::task::{Context, Poll};
 
 use alloy_json_rpc::{RequestPacket, ResponsePacket, RpcError};
@@ -14,10 +15,16 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 const TEXT_CHARS_MAX: usize = 200;
 
 /// One endpoint.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct BoundedHttp {
     client: Client,
     url: Url,
+}
+
+impl fmt::Debug for BoundedHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundedHttp").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
 }
 
 impl BoundedHttp {

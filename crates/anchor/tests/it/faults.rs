@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use bowline_anchor::Service;
 use bowline_anchor::abi::BowlineAnchor::{Commitment as OnChain, commitBatchCall, setCommitterCall};
-use bowline_store::{AnchorStore as _, SendState};
-use bowline_types::Secret;
+use bowline_store::{AnchorStore as _, ReportOutcome, ReportedAnchor, SendState};
+use bowline_types::{EvmHash, Secret};
 use bowline_ves::{Commitment, Hash, Tree};
 use serde_json::json;
 
@@ -282,4 +283,30 @@ async fn pool_hash(anvil: &Anvil) -> serde_json::Value {
         Some(pending["hash"].clone())
     })
     .await
+}
+
+#[tokio::test]
+async fn anchors_that_others_reported_are_not_overwritten_unasked() {
+    let rig = Rig::new().await;
+    let stream = new_stream();
+    let made = rig.commit(stream, 2).await;
+    let mut elsewhere = rig.config.clone();
+    elsewhere.rpc_url = None;
+    let (_, handle) = Service::build(&elsewhere, rig.dependencies()).unwrap();
+    let report = ReportedAnchor {
+        batch_id: made[0].commitment.batch_id,
+        chain_id: 1,
+        tx_hash: EvmHash::new([7; 32]),
+        block_number: Some(5),
+        gas_used: None,
+    };
+    assert_eq!(handle.report(report).await.unwrap(), ReportOutcome::Recorded);
+    let running = rig.start();
+    rig.until_trouble(&running, "TARGET_CHANGED").await;
+    assert!(running.handle.report(report).await.unwrap_err().to_string().contains("ANCHORS_ITSELF"));
+    assert_eq!(rig.on_chain(stream).await, 0);
+    running.handle.switch().await.unwrap();
+    let rows = rig.all_anchored(stream).await;
+    assert!(rows.iter().all(|row| row.commitment.anchor.unwrap().chain_id == 31_337));
+    assert_eq!(rig.on_chain(stream).await, 2);
 }

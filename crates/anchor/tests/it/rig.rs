@@ -106,12 +106,16 @@ impl Rig {
     }
 
     pub(crate) fn start_with(&self, config: &Config, steps: Option<Arc<dyn Steps>>) -> Running {
-        let dependencies = Dependencies { store: self.line(), clock: Arc::new(SystemClock), steps };
+        let dependencies = Dependencies { steps, ..self.dependencies() };
         let (service, handle) = Service::build(config, dependencies).unwrap();
         let task = tokio::spawn(async move {
             service.run(Shutdown::new()).await.unwrap();
         });
         Running { handle, task }
+    }
+
+    pub(crate) fn dependencies(&self) -> Dependencies {
+        Dependencies { store: self.line(), clock: Arc::new(SystemClock), steps: None }
     }
 
     pub(crate) async fn rows(&self, stream: StreamId) -> Vec<AnchorRow> {

@@ -46,9 +46,8 @@ pub trait AnchorStore: LeaseStore {
 
     /// Makes it the one that anchors go to from now on.
     ///
-    /// If another one was chosen before, the marks of all commitments are replaced by what is known of the new
-    /// target, in the same transaction: everything else is pending again. Sends to the old one that are open or
-    /// mined become void, and [`crate::ChangeKind::Anchors`] is raised. Choosing the present one changes nothing.
+    /// The marks of all commitments are replaced by what is known of the new target, in the same transaction:
+    /// everything else is pending again. Sends to the old one that are open or mined become void, and [`crate::ChangeKind::Anchors`] is raised. Choosing the present one changes nothing.
     async fn choose_anchor_target(
         &self,
         lease: &Lease,

@@ -53,13 +53,11 @@ async fn enter(
     .bind(now.to_chrono())
     .execute(&mut *connection)
     .await?;
-    if let Some(before) = before {
-        // It writes every commitment that has a mark, once in a contract's life.
-        sqlx::raw_sql("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
-        leave(connection, before, now).await?;
-        arrive(connection, target).await?;
-    }
-    Ok(())
+    // It writes every commitment that has a mark, once in a contract's life. Before the first one was chosen there
+    // may be marks of anchors that somebody else made and reported.
+    sqlx::raw_sql("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
+    leave(connection, before.unwrap_or(target), now).await?;
+    arrive(connection, target).await
 }
 
 /// Voids what is under way to the old target, and takes every mark away.

@@ -37,10 +37,9 @@ pub(super) fn choose(
          ON CONFLICT (chain_id, contract) DO UPDATE SET turn = excluded.turn, chosen_at = excluded.chosen_at",
         (chain_id, target.contract.as_bytes(), now.micros()),
     )?;
-    if let Some(before) = before {
-        leave(transaction, before, now)?;
-        arrive(transaction, target)?;
-    }
+    // Before the first one was chosen there may be marks of anchors that somebody else made and reported.
+    leave(transaction, before.unwrap_or(target), now)?;
+    arrive(transaction, target)?;
     Ok(before.is_some())
 }
 
