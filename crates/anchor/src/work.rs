@@ -79,6 +79,7 @@ impl Work {
         let mut changes = self.store().changes().watch();
         let mut heard = self.store().changes().epoch(ChangeKind::Anchors);
         loop {
+            let began = Instant::now();
             let pause = match self.round().await {
                 Ok(round) => {
                     self.recovered();
@@ -87,6 +88,7 @@ impl Work {
                 Err(setback) if setback.code == "LEASE_LOST" => return,
                 Err(setback) => self.set_back(setback),
             };
+            *self.shared.round_began() = Some(began);
             show_backlog(&self.shared).await.ok();
             let until = Instant::now() + pause;
             while tokio::time::timeout_at(until, changes.changed()).await.is_ok() {
