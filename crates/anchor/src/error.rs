@@ -4,6 +4,7 @@ use bowline_store::StoreError;
 use bowline_types::{BatchId, Code};
 
 use crate::registry::RegistryError;
+use crate::setback::Setback;
 
 /// Why something about anchors could not be done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,6 +47,18 @@ impl AnchorError {
             Self::Refused { .. } | Self::Registry(_) => Code::AnchorFailed,
             Self::NotHolder => Code::ServiceUnavailable,
             Self::Store(error) => error.code(),
+        }
+    }
+
+    /// The stable word of what is in the way and what mends it, if the chain or the contract is.
+    pub fn advice(&self) -> Option<(String, String)> {
+        match self {
+            Self::Refused { code, fix, .. } => Some((code.clone(), fix.clone())),
+            Self::Registry(error) => {
+                let setback = Setback::from(error.clone());
+                Some((setback.code.to_owned(), setback.fix.to_owned()))
+            }
+            Self::NotConfigured | Self::NoCommitment(_) | Self::NotHolder | Self::Store(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use bowline_store::{
 };
 use bowline_types::{BatchId, StreamId, Timestamp};
 use bowline_ves::Commitment;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::{Chain, Config};
@@ -99,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) holder: Uuid,
     pub(crate) lease: Mutex<Option<Lease>>,
     pub(crate) trouble: Mutex<Option<Trouble>>,
+    /// When the last round that has ended had begun; what is in the way was true then.
+    pub(crate) round_began: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -108,6 +111,10 @@ impl Shared {
 
     pub(crate) fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn round_began(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.round_began.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The contract of the configuration.
@@ -130,6 +137,11 @@ impl Handle {
     /// Blocks on top of a transaction's block that make it final.
     pub fn confirmations_needed(&self) -> u64 {
         self.0.config.finality_confirmations
+    }
+
+    /// What is in the way of all anchoring, as far as this process knows.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.0.trouble().clone()
     }
 
     /// How anchoring is doing.
@@ -168,7 +180,7 @@ impl Handle {
             oldest_secs: backlog.oldest.map(|oldest| seconds_between(oldest, clock.now())),
             transactions: sends.iter().take(NAMED_MAX).map(|send| under_way(send, head)).collect(),
             blocked: blocks.into_iter().map(blocked).collect(),
-            trouble: self.0.trouble().clone(),
+            trouble: self.trouble(),
             interval_secs: config.interval_secs,
             finality_confirmations: config.finality_confirmations,
             replace_after_secs: config.replace_after_secs,
@@ -215,14 +227,15 @@ impl Handle {
             return Err(AnchorError::NotConfigured);
         }
         store.wake_anchoring().await?;
-        let deadline = tokio::time::Instant::now() + wait;
+        let asked = Instant::now();
+        let deadline = asked + wait;
         loop {
             let record = store.commitment(batch_id).await?.ok_or(AnchorError::NoCommitment(batch_id))?;
             let found = self.progress(record, Progress::Anchored).await?;
-            let is_over = tokio::time::Instant::now() >= deadline;
+            let is_over = Instant::now() >= deadline;
             match found.progress {
                 Progress::Pending | Progress::Sent if !is_over => {
-                    self.refuse_if_blocked(&found).await?;
+                    self.refuse_if_blocked(&found, asked).await?;
                     tokio::time::sleep(WAIT_POLL).await;
                 }
                 _ => return Ok(found),
@@ -243,7 +256,7 @@ impl Handle {
     }
 
     /// Who waits for something that will not happen is told why.
-    async fn refuse_if_blocked(&self, found: &Anchored) -> Result<(), AnchorError> {
+    async fn refuse_if_blocked(&self, found: &Anchored, asked: Instant) -> Result<(), AnchorError> {
         let stream = found.record.commitment.stream;
         let blocks = self.0.store.anchor_blocks(NAMED_MAX).await?;
         if let Some(block) = blocks.into_iter().find(|block| block.stream == stream) {
@@ -251,7 +264,9 @@ impl Handle {
                 "see `bowline anchors status`; `bowline anchors retry` tries the stream again".to_owned();
             return Err(AnchorError::Refused { code: block.code, message: block.message, fix });
         }
-        match self.0.trouble().clone() {
+        // What was in the way before somebody asked may be gone: only a round that began since then tells.
+        let tried = self.0.round_began().is_some_and(|began| began >= asked);
+        match self.trouble().filter(|_| tried) {
             Some(Trouble { code, message, fix, .. }) => Err(AnchorError::Refused { code, message, fix }),
             None => Ok(()),
         }

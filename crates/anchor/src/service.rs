@@ -59,6 +59,7 @@ impl Service {
             holder: Uuid::new_v4(),
             lease: Mutex::new(None),
             trouble: Mutex::new(None),
+            round_began: Mutex::new(None),
         });
         Ok((Self { shared: Arc::clone(&shared), steps }, Handle(shared)))
     }

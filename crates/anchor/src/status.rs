@@ -110,7 +110,8 @@ pub struct Status {
     pub chosen_contract: Option<EvmAddress>,
     /// The endpoints and their circuit breakers.
     pub endpoints: Vec<EndpointState>,
-    /// What the chain says, or why it can't be asked.
+    /// What the chain says, or why it can't be asked: `{"problem":"…"}` in JSON.
+    #[serde(with = "answered")]
     pub chain: Result<ChainState, String>,
     /// Who anchors; none if nobody ever did.
     pub holder: Option<Holder>,
@@ -136,4 +137,38 @@ pub struct Status {
     pub replace_after_secs: u64,
     /// Wei a unit of gas that a transaction may cost.
     pub fee_cap_wei: String,
+}
+
+/// The chain's answer in JSON.
+mod answered {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ChainState;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Answered {
+        State(Box<ChainState>),
+        Problem { problem: String },
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        chain: &Result<ChainState, String>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let answered = match chain {
+            Ok(state) => Answered::State(Box::new(state.clone())),
+            Err(problem) => Answered::Problem { problem: problem.clone() },
+        };
+        answered.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Result<ChainState, String>, D::Error> {
+        Ok(match Answered::deserialize(deserializer)? {
+            Answered::State(state) => Ok(*state),
+            Answered::Problem { problem } => Err(problem),
+        })
+    }
 }

@@ -90,6 +90,7 @@ impl Work {
     pub(crate) async fn run(&mut self) {
         let mut changes = self.store().changes().watch();
         loop {
+            let began = Instant::now();
             let pause = match self.round().await {
                 Ok(round) => {
                     self.recovered();
@@ -98,6 +99,7 @@ impl Work {
                 Err(setback) if setback.code == "LEASE_LOST" => return,
                 Err(setback) => self.set_back(setback),
             };
+            *self.shared.round_began() = Some(began);
             if self.shown.is_none_or(|at| at.elapsed() >= SHOW_PERIOD) {
                 show_backlog(&self.shared).await.ok();
                 self.shown = Some(Instant::now());

@@ -3,6 +3,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bowline_anchor::AnchorError;
 use bowline_line::{AppendError, CommitError, CorrectError, ProveError};
 use bowline_store::StoreError;
 use bowline_types::Code;
@@ -182,6 +183,24 @@ impl From<CorrectError> for ApiError {
             CorrectError::Corrected { corrected_by, .. } => Self::new(error.code(), error.to_string())
                 .with_details(json!({ "corrected_by": corrected_by })),
             _ => Self::new(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<AnchorError> for ApiError {
+    fn from(error: AnchorError) -> Self {
+        let advice = error.advice();
+        let known = |(code, fix): (String, String)| json!({ "code": code, "fix": fix });
+        match error {
+            AnchorError::Store(error) => error.into(),
+            // It does not go by itself, so there is nothing to wait for.
+            AnchorError::NotConfigured => {
+                Self { retry_after_secs: None, ..Self::new(error.code(), error.to_string()) }
+            }
+            AnchorError::Refused { ref code, ref message, .. } if code == "ANCHORS_ITSELF" => {
+                Self { details: advice.map(known), ..Self::new(Code::AnchorConflict, message) }
+            }
+            _ => Self { details: advice.map(known), ..Self::new(error.code(), error.to_string()) },
         }
     }
 }

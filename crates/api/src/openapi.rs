@@ -21,6 +21,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "ingest", description = "Take signed events in."),
         (name = "read", description = "Read and follow streams."),
         (name = "prove", description = "Commit, prove and export."),
+        (name = "anchor", description = "Put commitments on a chain that nobody here controls, and compare with it."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
         (name = "schemas", description = "What payloads must look like."),
         (name = "operate", description = "Health, metrics and dead letters.")

@@ -96,7 +96,7 @@ enum Command {
     ReencryptVesComplianceProofs(audit::EventsOptions),
     /// Compute every commitment's root and state root anew, and say whether one is missing or wrong
     BackfillVesStateRoots(audit::RootsOptions),
-    /// Commit a range of a stream; say that no chain is configured to anchor it to
+    /// Commit a range of a stream, and put it on the chain of the settings
     VesCommitAndAnchor(commit::Options),
     /// List the commands
     Commands,

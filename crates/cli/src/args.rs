@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    admin, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo, doctor,
-    events, explain, export, head, keys, schemas, serve, tail, verify,
+    admin, anchors, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo,
+    doctor, events, explain, export, head, keys, schemas, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -105,6 +105,9 @@ pub(crate) enum Command {
     /// Commit events to Merkle roots, and prove that one is included
     #[command(subcommand)]
     Commitments(commitments::What),
+    /// Put commitments on a chain that nobody here controls, and see that they stay there
+    #[command(subcommand)]
+    Anchors(anchors::What),
     /// Look after events that were not taken: see why, mend the cause, try them again
     #[command(subcommand)]
     DeadLetters(dead_letters::What),

@@ -8,7 +8,7 @@ mod corrections;
 use std::fs;
 use std::path::PathBuf;
 
-use bowline_types::BatchId;
+use bowline_types::{BatchId, EvmHash};
 use bowline_ves::Commitment;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -130,10 +130,12 @@ async fn list(context: &Context, options: ListOptions) -> Outcome {
             range(commitment),
             commitment.leaf_count.to_string(),
             commitment.committed_at.to_string(),
+            standing.anchor_cell(),
             commitment.merkle_root.to_string(),
         ]
     });
-    output::table(["batch", "status", "events", "count", "committed at", "merkle root"], rows)?;
+    let header = ["batch", "status", "events", "count", "committed at", "anchor", "merkle root"];
+    output::table(header, rows)?;
     Ok(Exit::Done)
 }
 
@@ -161,6 +163,7 @@ async fn one(context: &Context, call: Call) -> Outcome {
         ("corrects", id(commitment.corrects)),
         ("corrected by", id(standing.corrected_by)),
         ("reason", standing.correction_reason.clone()),
+        ("anchored", Some(standing.anchor_line())),
     ];
     let marks = marks.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let fields = [
@@ -213,6 +216,16 @@ struct Standing {
     corrected_by: Option<BatchId>,
     #[serde(default)]
     correction_reason: Option<String>,
+    #[serde(default)]
+    is_anchored: bool,
+    #[serde(default)]
+    chain_id: Option<u64>,
+    #[serde(default)]
+    chain_tx_hash: Option<EvmHash>,
+    #[serde(default)]
+    chain_block_number: Option<u64>,
+    #[serde(default)]
+    anchored_at: Option<String>,
 }
 
 impl Standing {
@@ -222,6 +235,29 @@ impl Standing {
             (None, Some(_)) => "correction",
             (None, None) => "valid",
         }
+    }
+
+    /// Where it is on an outside chain, for a table.
+    fn anchor_cell(&self) -> String {
+        match (self.is_anchored, self.chain_block_number) {
+            (false, _) => "-".to_owned(),
+            (true, Some(number)) => format!("block {number}"),
+            (true, None) => "yes".to_owned(),
+        }
+    }
+
+    /// The same with all that is known of it.
+    fn anchor_line(&self) -> String {
+        if !self.is_anchored {
+            return "no; see `bowline anchors show`".to_owned();
+        }
+        let parts = [
+            self.chain_id.map(|id| format!("chain {id}")),
+            self.chain_block_number.map(|number| format!("block {number}")),
+            self.chain_tx_hash.map(|hash| hash.to_string()),
+            self.anchored_at.as_ref().map(|at| format!("final at {at}")),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -88,6 +88,16 @@ impl Principal {
         Err(ApiError::auth(Code::InsufficientPermissions, "store_access_denied", message))
     }
 
+    /// Refuses unless the principal may administrate every stream of every tenant.
+    pub(crate) fn require_everything(&self) -> Result<(), ApiError> {
+        self.require(Permission::Admin)?;
+        if self.tenant_id == TenantId::NIL && self.store_ids.is_empty() {
+            return Ok(());
+        }
+        let message = "only an administrator of every tenant may do this";
+        Err(ApiError::auth(Code::InsufficientPermissions, "insufficient_permissions", message))
+    }
+
     /// Refuses unless the principal may speak for the agent.
     pub(crate) fn require_agent(&self, agent_id: AgentId) -> Result<(), ApiError> {
         match self.agent_id {
@@ -289,6 +299,13 @@ mod tests {
         assert!(narrow.require_agent(AgentId::random()).is_err());
         let everything = Principal::superuser();
         assert!(everything.require_stream(Permission::Admin, stream).is_ok());
+        assert!(everything.require_everything().is_ok());
+        let admin = Principal { permissions: vec![Permission::Admin], ..narrow.clone() };
+        assert!(
+            admin.require_stream(Permission::Admin, stream).is_ok() && admin.require_everything().is_err()
+        );
+        let of_one_store = Principal { store_ids: vec![stream.store_id], ..everything.clone() };
+        assert!(of_one_store.require_everything().is_err());
         let elsewhere = Principal { admin_denied: Some("no".to_owned()), ..everything };
         assert!(elsewhere.require_stream(Permission::Write, stream).is_ok());
         assert!(elsewhere.require_stream(Permission::Admin, stream).is_err());

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use bowline_line::checks::{
-    BreakerFacts, CacheFacts, ClientFacts, DiskFacts, FollowerFacts, ListenFacts, NodeFacts, PoolFacts,
-    ProcessFacts, QueueFacts, SequencerFacts, StoreAnswer, StreamLag, StreamsFacts,
+    AnchorFacts, BreakerFacts, CacheFacts, ClientFacts, DiskFacts, FollowerFacts, ListenFacts, NodeFacts,
+    PoolFacts, ProcessFacts, QueueFacts, SequencerFacts, StoreAnswer, StreamLag, StreamsFacts,
 };
 use bowline_runtime::{BreakerState, Samples};
-use bowline_store::{Permission, StreamHead, schema_version};
+use bowline_store::{AnchorBacklog, Permission, StreamHead, schema_version};
+use bowline_types::Timestamp;
 
 use super::health::SERVICE;
 use crate::auth::Principal;
@@ -30,7 +31,7 @@ const STREAMS_NAMED_MAX: usize = 5;
 /// What an operator looks at first.
 #[utoipa::path(get, path = "/health/detailed", tag = "operate", responses(
     (status = 200, description = "`{\"status\":\"healthy\"|\"degraded\"|\"draining\",\"version\",\"uptime_secs\",\"store\",\
-        \"pool\",\"queue\",\"streams\",\"followers\",\"caches\",\"circuit_breakers\",\"connections\",\"limits\",\"listen\",\
+        \"pool\",\"queue\",\"streams\",\"followers\",\"caches\",\"circuit_breakers\",\"anchors\",\"connections\",\"limits\",\"listen\",\
         \"sequencer\",\"disk\",\"process\"}`", body = Object)))]
 pub(super) async fn detailed(
     State(api): State<Api>,
@@ -44,6 +45,13 @@ pub(super) async fn detailed(
     let heads = match reachable {
         true => {
             tokio::time::timeout(STORE_TIME_MAX, api.line.reader.streams()).await.ok().and_then(Result::ok)
+        }
+        false => None,
+    };
+    let backlog = match reachable {
+        true => {
+            let backlog = tokio::time::timeout(STORE_TIME_MAX, api.line.store.anchor_backlog()).await;
+            backlog.ok().and_then(Result::ok)
         }
         false => None,
     };
@@ -77,6 +85,7 @@ pub(super) async fn detailed(
         followers: followers(&metrics),
         caches: caches(&metrics),
         circuit_breakers: breakers(&metrics),
+        anchors: backlog.map(|backlog| anchors(&api, backlog)),
         connections: clients(&api, &metrics),
         limits: api.limits.clone(),
         listen: listen(&api),
@@ -170,6 +179,19 @@ fn breakers(metrics: &Samples) -> Vec<BreakerFacts> {
         BreakerFacts { state: state.to_owned(), opened_total: opened(&name), name }
     };
     names(metrics, "bowline_circuit_breaker_state", "name").into_iter().map(facts).collect()
+}
+
+fn anchors(api: &Api, backlog: AnchorBacklog) -> AnchorFacts {
+    let now = api.line.clock.now().micros();
+    let secs = |then: Timestamp| u64::try_from(now.saturating_sub(then.micros()) / 1_000_000).unwrap_or(0);
+    AnchorFacts {
+        configured: api.anchors.is_configured(),
+        pending: backlog.pending,
+        under_way: backlog.under_way,
+        anchored: backlog.anchored,
+        oldest_secs: backlog.oldest.map(secs),
+        trouble: api.anchors.trouble().map(|trouble| trouble.code),
+    }
 }
 
 fn clients(api: &Api, metrics: &Samples) -> ClientFacts {

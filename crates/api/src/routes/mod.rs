@@ -3,6 +3,7 @@
 
 mod agent_keys;
 mod agents;
+mod anchors;
 mod api_keys;
 mod chain;
 mod commitments;
@@ -49,6 +50,19 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(export::export))
         .routes(routes!(commitments::create, commitments::list))
         .routes(routes!(commitments::get))
+        .routes(routes!(anchors::anchor))
+        .routes(routes!(anchors::commit_and_anchor))
+        .routes(routes!(anchors::verify))
+        .routes(routes!(anchors::rows::list))
+        .routes(routes!(anchors::rows::get))
+        .routes(routes!(anchors::operate::status))
+        .routes(routes!(anchors::operate::retry))
+        .routes(routes!(anchors::operate::switch))
+        .routes(routes!(anchors::external::pending))
+        .routes(routes!(anchors::external::report))
+        .routes(routes!(anchors::twins::anchor))
+        .routes(routes!(anchors::twins::status))
+        .routes(routes!(anchors::twins::verify))
         .routes(routes!(corrections::check))
         .routes(routes!(corrections::correct))
         .routes(routes!(dead_letters::list))

@@ -25,6 +25,8 @@ pub(crate) enum ApiError {
         code: String,
         message: String,
         request_id: Option<String>,
+        /// What mends it, if the server knows.
+        fix: Option<String>,
         retry_after: Option<Duration>,
     },
     /// The server's answer is not what this client understands.
@@ -51,6 +53,16 @@ struct FullError {
     code: String,
     message: String,
     request_id: Option<String>,
+    #[serde(default)]
+    details: Option<serde_json::Value>,
+}
+
+impl FullError {
+    /// What mends it, if the server says so.
+    fn fix(&self) -> Option<String> {
+        let fix = self.details.as_ref()?.get("fix")?.as_str()?;
+        Some(shown(fix, TEXT_CHARS_MAX))
+    }
 }
 
 /// Seconds of a `Retry-After` header; its other form, a date, is ignored.
@@ -74,12 +86,15 @@ impl ApiError {
     }
 
     pub(super) fn refused(status: u16, retry_after: Option<Duration>, body: &str) -> Self {
-        let (code, message, request_id) = match serde_json::from_str(body) {
-            Ok(Body::Full { error }) => (error.code, error.message, error.request_id),
-            Ok(Body::Short { error, code }) => (code.to_uppercase(), error, None),
-            Err(_) => (String::new(), body.trim().to_owned(), None),
+        let (code, message, request_id, fix) = match serde_json::from_str(body) {
+            Ok(Body::Full { error }) => {
+                let fix = error.fix();
+                (error.code, error.message, error.request_id, fix)
+            }
+            Ok(Body::Short { error, code }) => (code.to_uppercase(), error, None, None),
+            Err(_) => (String::new(), body.trim().to_owned(), None, None),
         };
-        Self::Refused { status, code, message, request_id, retry_after }
+        Self::Refused { status, code, message, request_id, fix, retry_after }
     }
 
     /// Whether the same call may succeed later. Every call of this program may be sent twice.
@@ -120,13 +135,14 @@ impl ApiError {
         }
     }
 
-    fn next_step(&self) -> &'static str {
+    fn next_step(&self) -> &str {
         match self {
             Self::Unreachable { .. } => {
                 "start a node with `bowline serve`, or set --url or BOWLINE_URL to where one runs"
             }
             Self::Unexpected { .. } => "see that --url is a Bowline server of this version",
             Self::Unsendable { .. } => "see --api-key and BOWLINE_API_KEY",
+            Self::Refused { fix: Some(fix), .. } => fix,
             Self::Refused { status, code, .. } => remedy(*status, code),
         }
     }
@@ -155,6 +171,11 @@ fn remedy(status: u16, code: &str) -> &'static str {
         "COMMITMENT_INTACT" => {
             "see what is wrong with `bowline commitments check --all`; --force corrects it anyway"
         }
+        "ANCHOR_NOT_CONFIGURED" => {
+            "set L2_RPC_URL, SET_REGISTRY_ADDRESS and SEQUENCER_PRIVATE_KEY in the node's environment, and restart it"
+        }
+        "ANCHOR_FAILED" => "see what is in the way with `bowline anchors status`; the commitment stays valid",
+        "ANCHOR_CONFLICT" => "see what is known of it with `bowline anchors show`",
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_SIGNATURE" => {
             "with the secret key on this machine, name it with --name; else give its proof with --proof"
@@ -224,6 +245,8 @@ mod tests {
         let short = failure(401, r#"{"error":"missing credentials","code":"missing_auth"}"#);
         assert_eq!(short.exit, Exit::NotAllowed);
         assert_eq!(short.cause, "the server answered 401 MISSING_AUTH: missing credentials");
+        let advised = r#"{"error":{"code":"ANCHOR_FAILED","message":"x","request_id":"r1","details":{"fix":"buy\u001b gas"}}}"#;
+        assert_eq!(failure(502, advised).next.unwrap(), "buy\\u{1b} gas");
         let text = failure(502, "Bad Gateway\n");
         assert_eq!(
             (text.exit, text.cause.as_str()),

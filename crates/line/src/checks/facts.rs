@@ -101,6 +101,9 @@ pub struct NodeFacts {
     pub caches: Vec<CacheFacts>,
     /// What is not asked while it is away.
     pub circuit_breakers: Vec<BreakerFacts>,
+    /// Anchors on an outside chain; none while the store is away.
+    #[serde(default)]
+    pub anchors: Option<AnchorFacts>,
     /// Connections of clients.
     pub connections: ClientFacts,
     /// Bounds of requests and queues.
@@ -113,6 +116,23 @@ pub struct NodeFacts {
     pub disk: DiskFacts,
     /// The operating system's view of the process.
     pub process: ProcessFacts,
+}
+
+/// How anchoring is doing, as far as the store and this process know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorFacts {
+    /// Whether the node is set up to anchor.
+    pub configured: bool,
+    /// Commitments that are on no chain and in no transaction.
+    pub pending: u64,
+    /// Commitments in transactions that are not final.
+    pub under_way: u64,
+    /// Commitments that are final.
+    pub anchored: u64,
+    /// Seconds since the oldest commitment was made that is not final.
+    pub oldest_secs: Option<u64>,
+    /// The stable word of what is in the way of all anchoring.
+    pub trouble: Option<String>,
 }
 
 /// A node's store.

@@ -67,6 +67,7 @@ fn node() -> NodeFacts {
             hits: 1,
             misses: 1,
         }],
+        anchors: None,
         circuit_breakers: ["store", "anchor"]
             .map(|name| BreakerFacts { name: name.to_owned(), state: "closed".to_owned(), opened_total: 0 })
             .to_vec(),
