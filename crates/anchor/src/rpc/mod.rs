@@ -200,8 +200,19 @@ impl Rpc {
 
     /// What a call of a contract would return now.
     pub async fn call(&self, contract: EvmAddress, data: Vec<u8>) -> Result<Bytes, RpcError> {
+        self.call_at(contract, data, None).await
+    }
+
+    /// What a call of a contract would have returned after that block; now if there is none.
+    pub async fn call_at(
+        &self,
+        contract: EvmAddress,
+        data: Vec<u8>,
+        block: Option<u64>,
+    ) -> Result<Bytes, RpcError> {
         let call = json!({"to": address(contract), "data": Bytes::from(data)});
-        self.ask("eth_call", json!([call, "latest"])).await
+        let block = block.map_or(json!("latest"), |number| json!(U64::from(number)));
+        self.ask("eth_call", json!([call, block])).await
     }
 
     /// The gas that a transaction would use; without a contract it makes one.
