@@ -48,7 +48,9 @@ impl AnchorChapters {
         }
         Ok(match self.anchors.is_configured() {
             true => Chapter::pending(NAME, "its commitment waits to be sent to the chain"),
-            false => Chapter::pending(NAME, "its commitment is on no chain: this node is not set up to anchor"),
+            false => {
+                Chapter::pending(NAME, "its commitment is on no chain: this node is not set up to anchor")
+            }
         })
     }
 
@@ -63,8 +65,9 @@ impl AnchorChapters {
         let block = mined.block_number;
         let chapter = match head.and_then(|head| head.checked_sub(block)) {
             Some(count) => {
-                let told =
-                    format!("its commitment is in block {block}, with {count} of {needed} blocks on top of it");
+                let told = format!(
+                    "its commitment is in block {block}, with {count} of {needed} blocks on top of it"
+                );
                 Chapter::pending(NAME, told).with("confirmations", count)
             }
             None => Chapter::pending(NAME, format!("its commitment is in block {block}, and not final yet")),
@@ -106,7 +109,9 @@ fn on_the_chain(mark: &AnchorMark) -> Chapter {
 
 fn set_aside(block: &AnchorBlock) -> Chapter {
     let told = format!("its stream can't be anchored until somebody looks: {}", block.message);
-    Chapter::wrong(NAME, block.since, told).with("code", &block.code).with("refused_batch_id", &block.batch_id)
+    Chapter::wrong(NAME, block.since, told)
+        .with("code", &block.code)
+        .with("refused_batch_id", &block.batch_id)
 }
 
 fn had_no_effect(void: &AnchorSend) -> Chapter {

@@ -1,7 +1,7 @@
 //! Puts a fresh `BowlineAnchor` on a chain.
 //!
-//! [`Plan::make`] finds out what that costs and sends nothing; [`Plan::send`] sends one transaction, waits for its
-//! block, and looks at what stands there then. Nothing is ever signed for a chain with another id than the one that
+//! [`Plan::make`] finds out what that costs and sends nothing, [`Plan::send`] sends one transaction, [`Sent::mined`]
+//! waits for its block and looks at what stands there then. Nothing is ever signed for a chain with another id than the one that
 //! was asked for, and nothing is sent twice.
 
 use std::time::Duration;
@@ -215,12 +215,11 @@ impl Plan {
         U256::from(self.gas_limit) * U256::from(self.fees.fee_max)
     }
 
-    /// Sends the transaction, waits so long at most until a block has it, and checks what stands there then.
+    /// Sends the transaction.
     ///
     /// # Errors
-    /// See [`DeployError`]; after [`DeployError::Broadcast`] and [`DeployError::NotMined`] the contract may still
-    /// come to be.
-    pub async fn send(self, rpc: &Rpc, wallet: &Wallet, wait: Duration) -> Result<Deployed, DeployError> {
+    /// See [`DeployError`]; after [`DeployError::Broadcast`] the contract may still come to be.
+    pub async fn send(self, rpc: &Rpc, wallet: &Wallet) -> Result<Sent, DeployError> {
         // The endpoint may be another one than the one that was asked before.
         check_chain(rpc, self.deployment.chain_id).await?;
         let unsigned = Unsigned {
@@ -234,7 +233,30 @@ impl Plan {
         let signed = wallet.sign(&unsigned, Timestamp::from_micros(0)).map_err(DeployError::Unsignable)?;
         let tx_hash = signed.tx_hash;
         rpc.broadcast(&signed.raw).await.map_err(|error| DeployError::Broadcast { tx_hash, error })?;
-        let receipt = mined(rpc, tx_hash, wait).await?;
+        Ok(Sent { deployment: self.deployment, tx_hash })
+    }
+}
+
+/// A transaction that the chain has taken, in no block yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    deployment: Deployment,
+    tx_hash: EvmHash,
+}
+
+impl Sent {
+    /// The transaction.
+    pub fn tx_hash(&self) -> EvmHash {
+        self.tx_hash
+    }
+
+    /// Waits so long at most until a block has it, and checks what stands there then.
+    ///
+    /// # Errors
+    /// See [`DeployError`]; after [`DeployError::NotMined`] the contract may still come to be.
+    pub async fn mined(&self, rpc: &Rpc, wait: Duration) -> Result<Deployed, DeployError> {
+        let tx_hash = self.tx_hash;
+        let receipt = receipt(rpc, tx_hash, wait).await?;
         if !receipt.succeeded() {
             return Err(DeployError::Reverted(tx_hash));
         }
@@ -275,7 +297,7 @@ pub async fn deploy(
     deployment: Deployment,
     wait: Duration,
 ) -> Result<Deployed, DeployError> {
-    Plan::make(rpc, wallet.address(), deployment).await?.send(rpc, wallet, wait).await
+    Plan::make(rpc, wallet.address(), deployment).await?.send(rpc, wallet).await?.mined(rpc, wait).await
 }
 
 async fn check_chain(rpc: &Rpc, expected: u64) -> Result<(), DeployError> {
@@ -283,7 +305,7 @@ async fn check_chain(rpc: &Rpc, expected: u64) -> Result<(), DeployError> {
     if found == expected { Ok(()) } else { Err(DeployError::WrongChain { expected, found }) }
 }
 
-async fn mined(rpc: &Rpc, tx_hash: EvmHash, wait: Duration) -> Result<Receipt, DeployError> {
+async fn receipt(rpc: &Rpc, tx_hash: EvmHash, wait: Duration) -> Result<Receipt, DeployError> {
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         let because = match rpc.receipt(tx_hash).await {
@@ -319,6 +341,9 @@ mod tests {
         let (code, arguments) = call.split_at(call.len() - 64);
         assert!(code.len() > 1_000);
         assert_eq!(arguments[..12], [0; 12]);
-        assert_eq!((&arguments[12..32], &arguments[44..]), (&owner.as_bytes()[..], &committer.as_bytes()[..]));
+        assert_eq!(
+            (&arguments[12..32], &arguments[44..]),
+            (&owner.as_bytes()[..], &committer.as_bytes()[..])
+        );
     }
 }

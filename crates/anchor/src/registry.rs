@@ -192,7 +192,10 @@ impl Registry {
         }
     }
 
-    async fn known_to_original(&self, commitment: &Commitment) -> Result<Option<OnChainPlace>, RegistryError> {
+    async fn known_to_original(
+        &self,
+        commitment: &Commitment,
+    ) -> Result<Option<OnChainPlace>, RegistryError> {
         let batch_id = padded(commitment.batch_id.as_bytes());
         if !self.view("isAnchored", &OriginalAnchor::isAnchoredCall { batchId: batch_id }).await? {
             return Ok(None);

@@ -139,6 +139,22 @@ impl Comparison {
         self.rows.iter().filter(|row| row.standing == standing).count()
     }
 
+    /// Events under commitments that the chain has, directly or by a correction.
+    pub fn anchored_events(&self) -> u64 {
+        let rows: HashMap<BatchId, &Compared> =
+            self.rows.iter().map(|row| (row.commitment.batch_id, row)).collect();
+        let valid = |row: &Compared| {
+            let mut row = row;
+            // A correction stands behind what it replaces, so this ends.
+            while let Some(next) = row.corrected_by.and_then(|id| rows.get(&id)) {
+                row = next;
+            }
+            row.place.is_some()
+        };
+        let ordinary = self.rows.iter().filter(|row| row.commitment.corrects.is_none());
+        ordinary.filter(|row| valid(row)).map(|row| u64::from(row.commitment.leaf_count)).sum()
+    }
+
     /// Whether the chain has everything that counts, and nothing speaks against it.
     pub fn holds(&self) -> bool {
         let head_fits = self.head.as_ref().is_none_or(|head| head.problem.is_none());
@@ -234,9 +250,8 @@ impl Asker<'_> {
         let broken = commitment.check().err();
         // A state root that is not the hash of the fields names another commitment.
         let place = place.filter(|_| broken.is_none());
-        let confirmations = place
-            .and_then(|place| place.block_number)
-            .map(|block| self.block.number().saturating_sub(block));
+        let confirmations =
+            place.and_then(|place| place.block_number).map(|block| self.block.number().saturating_sub(block));
         let is_final = is_deep || confirmations.is_some_and(|count| count >= self.needed);
         let standing = match place {
             Some(_) if is_final => Standing::Final,
@@ -266,9 +281,9 @@ impl Asker<'_> {
 
 /// A contract lets a stream go on only from its last state root, so whatever it knows lies behind its head.
 fn compare_head(head: OnChainHead, last: Hash, rows: &[Compared]) -> ComparedHead {
-    let is_whole = rows.first().is_some_and(|row| {
-        row.commitment.prev_state_root == Hash::ZERO && row.commitment.corrects.is_none()
-    });
+    let is_whole = rows
+        .first()
+        .is_some_and(|row| row.commitment.prev_state_root == Hash::ZERO && row.commitment.corrects.is_none());
     let count = rows.len() as u64;
     let all_known = rows.iter().all(|row| row.standing != Standing::Missing);
     let beyond = (is_whole && all_known).then(|| head.length.saturating_sub(count));

@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    admin, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo, doctor,
-    events, explain, export, head, keys, schemas, serve, tail, verify,
+    admin, anchors, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo,
+    doctor, events, explain, export, head, keys, schemas, serve, tail, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -96,7 +96,7 @@ pub(crate) enum Command {
     Events(events::What),
     /// Write a range of a stream as a file that anyone can verify offline
     Export(export::Options),
-    /// Check exports, proofs and receipts offline, without asking the server
+    /// Check exports, proofs and receipts without asking the server
     #[command(subcommand)]
     Verify(verify::What),
     /// Back the store up, check backups, and bring one back
@@ -105,6 +105,9 @@ pub(crate) enum Command {
     /// Commit events to Merkle roots, and prove that one is included
     #[command(subcommand)]
     Commitments(commitments::What),
+    /// Commitments on an EVM chain
+    #[command(subcommand)]
+    Anchors(anchors::What),
     /// Look after events that were not taken: see why, mend the cause, try them again
     #[command(subcommand)]
     DeadLetters(dead_letters::What),

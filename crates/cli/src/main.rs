@@ -3,12 +3,14 @@
 //! Each command has a file of its own name. Nothing is decided here beyond which of them runs.
 
 mod admin;
+mod anchors;
 mod answers;
 mod api_keys;
 mod append;
 mod args;
 mod backup;
 mod bench;
+mod chain;
 mod client;
 mod commitments;
 mod completions;
@@ -64,6 +66,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Verify(what) => verify::run(&context, what),
         Command::Backup(what) => block_on(backup::run(&context, what)),
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
+        Command::Anchors(what) => block_on(anchors::run(&context, what)),
         Command::DeadLetters(what) => block_on(dead_letters::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
         Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),

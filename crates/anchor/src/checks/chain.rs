@@ -40,9 +40,11 @@ pub(super) fn chain(facts: &AnchorFacts) -> Finding {
         let cause = "an endpoint of the chain is away; another one stands in for it";
         return with_endpoints(Finding::warn(cause, ASK_CHAIN), status);
     }
-    Finding::ok("the chain answers and goes on")
-        .with("last block", chain.block_number)
-        .held_against("age of the last block, s", age, threshold::BLOCK_AGE_SECS)
+    Finding::ok("the chain answers and goes on").with("last block", chain.block_number).held_against(
+        "age of the last block, s",
+        age,
+        threshold::BLOCK_AGE_SECS,
+    )
 }
 
 fn with_endpoints(finding: Finding, status: &Status) -> Finding {
@@ -83,7 +85,8 @@ pub(super) fn contract(facts: &AnchorFacts) -> Finding {
         (_, problem) => {
             let problem = problem.as_deref().unwrap_or("it is nothing that is known");
             let fix = "set SET_REGISTRY_ADDRESS to the contract, or make one with `bowline anchors deploy-contract`";
-            Finding::fail(format!("anchors can't go to the contract: {problem}"), fix).with("contract", address)
+            Finding::fail(format!("anchors can't go to the contract: {problem}"), fix)
+                .with("contract", address)
         }
     }
 }
@@ -115,7 +118,9 @@ pub(super) fn account(facts: &AnchorFacts) -> Finding {
     let account = status.sender.map(|sender| sender.to_string()).unwrap_or_default();
     if chain.may_commit == Some(false) {
         let contract = status.contract.map(|contract| contract.to_string()).unwrap_or_default();
-        let fix = format!("let the owner of {contract} call setCommitter({account}, true), or set SEQUENCER_PRIVATE_KEY to a committer's key");
+        let fix = format!(
+            "let the owner of {contract} call setCommitter({account}, true), or set SEQUENCER_PRIVATE_KEY to a committer's key"
+        );
         return Finding::fail("the account may not commit to the contract", fix).with("account", account);
     }
     let number = |text: &String| text.parse::<U256>().ok();
@@ -129,7 +134,8 @@ pub(super) fn account(facts: &AnchorFacts) -> Finding {
     let judged = if balance < cost {
         Finding::fail("the account can't pay one more transaction", format!("send ether to {account}"))
     } else if balance < wanted {
-        let cause = format!("the account can pay fewer than {} more transactions", threshold::TRANSACTIONS_PAID_MIN);
+        let cause =
+            format!("the account can pay fewer than {} more transactions", threshold::TRANSACTIONS_PAID_MIN);
         Finding::warn(cause, format!("send ether to {account}"))
     } else {
         Finding::ok("the account may commit and can pay")

@@ -24,8 +24,16 @@ pub struct AnchorFacts {
 /// Every check of the anchors, in the order in which an operator would go.
 pub const CHECKS: &[Check<AnchorFacts>] = &[
     Check { name: "anchor_settings", about: "the node is set up to anchor", judge: settings },
-    Check { name: "anchor_chain", about: "the chain answers, is the right one, and goes on", judge: chain::chain },
-    Check { name: "anchor_contract", about: "anchors go to a contract that is known", judge: chain::contract },
+    Check {
+        name: "anchor_chain",
+        about: "the chain answers, is the right one, and goes on",
+        judge: chain::chain,
+    },
+    Check {
+        name: "anchor_contract",
+        about: "anchors go to a contract that is known",
+        judge: chain::contract,
+    },
     Check { name: "anchor_account", about: "the account may commit and can pay", judge: chain::account },
     Check { name: "anchor_holder", about: "some node anchors for the store", judge: work::holder },
     Check { name: "anchor_backlog", about: "commitments become final in time", judge: work::backlog },

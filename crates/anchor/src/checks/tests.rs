@@ -110,7 +110,11 @@ fn what_is_not_set_up_or_not_told_is_skipped_with_the_reason() {
         assert!(finding.cause.contains(named), "{name}: {finding:?}");
     }
     for (name, finding) in judged(Err("the node is away".to_owned())) {
-        assert_eq!((finding.status, finding.cause.as_str()), (Verdict::Skipped, "the node is away"), "{name}");
+        assert_eq!(
+            (finding.status, finding.cause.as_str()),
+            (Verdict::Skipped, "the node is away"),
+            "{name}"
+        );
     }
 }
 
@@ -141,7 +145,9 @@ fn the_account() {
     finds("anchor_account", Fail, "setCommitter", |s| chain(s).may_commit = Some(false));
     // One transaction costs a million gas at 1 gwei: 10^15 wei.
     finds("anchor_account", Fail, "can't pay", |s| chain(s).balance_wei = "999999999999999".to_owned());
-    finds("anchor_account", Warn, "fewer than 100", |s| chain(s).balance_wei = "99999999999999999".to_owned());
+    finds("anchor_account", Warn, "fewer than 100", |s| {
+        chain(s).balance_wei = "99999999999999999".to_owned()
+    });
     let mut rich = healthy();
     chain(&mut rich).balance_wei = "100000000000000000".to_owned();
     assert!(judged(Ok(rich)).iter().all(|(_, finding)| finding.status == Verdict::Ok));

@@ -22,8 +22,10 @@ pub(super) fn holder(facts: &AnchorFacts) -> Finding {
             let here = if holder.is_this_process { "this node" } else { "another node" };
             Finding::ok(format!("{here} anchors for the store")).with("holder", holder.holder)
         }
-        None if waiting > 0 => Finding::fail("no node has ever anchored for the store, and commitments wait", fix)
-            .with("commitments waiting", waiting),
+        None if waiting > 0 => {
+            Finding::fail("no node has ever anchored for the store, and commitments wait", fix)
+                .with("commitments waiting", waiting)
+        }
         Some(holder) if waiting > 0 => {
             let ago = seconds_between(holder.expires_at, facts.now);
             Finding::fail("the node that anchored is gone, and no other took over", fix)
@@ -79,10 +81,13 @@ pub(super) fn stuck(facts: &AnchorFacts) -> Finding {
     }
     let limit = status.replace_after_secs.saturating_mul(threshold::REPLACEMENTS);
     let open = status.transactions.iter().filter(|send| send.state == "open");
-    let oldest = open.map(|send| (seconds_between(send.created_at, facts.now), send)).max_by_key(|(age, _)| *age);
+    let oldest =
+        open.map(|send| (seconds_between(send.created_at, facts.now), send)).max_by_key(|(age, _)| *age);
     if let Some((age, send)) = oldest.filter(|(age, _)| *age > limit) {
         let tx_hash = send.tx_hash.map_or_else(|| "-".to_owned(), |hash| hash.to_string());
-        let fix = format!("look {tx_hash} up at the chain: another transaction of the account may hold its nonce back, or its fee is too low");
+        let fix = format!(
+            "look {tx_hash} up at the chain: another transaction of the account may hold its nonce back, or its fee is too low"
+        );
         return Finding::warn("no block takes a transaction", fix)
             .held_against("age of the transaction, s", age, limit)
             .with("transaction", tx_hash)
