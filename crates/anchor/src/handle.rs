@@ -324,6 +324,29 @@ impl Handle {
         self.0.store.sends_of(batch_id).await
     }
 
+    /// The commitment that counts for an event: the last one over it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn commitment_covering(
+        &self,
+        stream: StreamId,
+        number: u64,
+    ) -> Result<Option<CommitmentRecord>, StoreError> {
+        self.0.store.commitment_covering(stream, number).await
+    }
+
+    /// Streams that are set aside.
+    pub(crate) async fn blocks(&self, limit: usize) -> Result<Vec<bowline_store::AnchorBlock>, StoreError> {
+        self.0.store.anchor_blocks(limit).await
+    }
+
+    /// The chain's last block; none if it can't be asked.
+    pub(crate) async fn head_block(&self) -> Option<u64> {
+        let (_, rpc) = self.0.chain.as_ref()?;
+        rpc.latest().await.ok().map(|block| block.number())
+    }
+
     /// Pending commitments of all streams, the oldest first, with how many there are.
     ///
     /// # Errors
@@ -387,7 +410,7 @@ fn blocked(block: bowline_store::AnchorBlock) -> Blocked {
     Blocked { stream, batch_id, code, message, since }
 }
 
-fn seconds(seconds: u64) -> Timestamp {
+pub(crate) fn seconds(seconds: u64) -> Timestamp {
     Timestamp::from_micros(i64::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX))
 }
 

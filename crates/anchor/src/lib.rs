@@ -6,7 +6,10 @@
 //! is on the chain is decided by the contract, what was sent by the store.
 
 pub mod abi;
+mod chapters;
+pub mod checks;
 mod config;
+pub mod deploy;
 mod error;
 mod fees;
 mod follow;
@@ -20,13 +23,15 @@ mod service;
 mod setback;
 pub mod status;
 mod steps;
+pub mod verify;
 mod wallet;
 mod work;
 
+pub use chapters::AnchorChapters;
 pub use config::{Config, endpoint_addresses};
 pub use error::AnchorError;
 pub use handle::{Anchored, Handle, Progress, Verification};
-pub use registry::{Kind, OnChainHead, Refusal, Registry, RegistryError};
+pub use registry::{Kind, OnChainHead, OnChainPlace, Refusal, Registry, RegistryError};
 pub use service::{Dependencies, LEASE, Service};
 pub use steps::{Step, Steps};
 pub use wallet::Wallet;

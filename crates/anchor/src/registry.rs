@@ -6,11 +6,12 @@
 use alloy_primitives::{B256, Bytes};
 use alloy_sol_types::{Revert, SolCall, SolError, SolEvent, SolInterface};
 use bowline_store::{AnchorTarget, MinedAt};
-use bowline_types::{EvmAddress, StreamId};
+use bowline_types::{EvmAddress, StreamId, Timestamp};
 use bowline_ves::{Commitment, Hash, stream_hash};
 
 use crate::abi::BowlineAnchor::{self, BowlineAnchorErrors};
 use crate::abi::OriginalAnchor;
+use crate::handle::seconds;
 use crate::rpc::{Rpc, RpcError};
 
 /// Which interface a contract has.
@@ -52,10 +53,21 @@ pub enum RegistryError {
 pub struct OnChainHead {
     /// The last state root; zero if there is nothing.
     pub state_root: Hash,
+    /// The highest sequence number under a commitment.
+    pub end: u64,
     /// Commitments and corrections so far: the position of the last one.
     pub length: u64,
     /// The block of the last one.
     pub block_number: u64,
+}
+
+/// Where a contract has a commitment, as far as it keeps that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnChainPlace {
+    /// The block; none if the contract does not keep it.
+    pub block_number: Option<u64>,
+    /// That block's time.
+    pub block_time: Option<Timestamp>,
 }
 
 /// Why a call would be reverted.
@@ -73,6 +85,8 @@ pub struct Registry {
     rpc: Rpc,
     target: AnchorTarget,
     kind: Kind,
+    /// After which block it is asked; the last one if none is named.
+    block: Option<u64>,
 }
 
 impl Registry {
@@ -85,7 +99,7 @@ impl Registry {
         if rpc.code(contract).await?.is_empty() {
             return Err(RegistryError::NoContract(contract));
         }
-        let found = |kind| Self { rpc: rpc.clone(), target, kind };
+        let found = |kind| Self { rpc: rpc.clone(), target, kind, block: None };
         let version = BowlineAnchor::BOWLINE_ANCHORCall {}.abi_encode();
         match rpc.call(contract, version).await {
             Ok(answer) if answer.len() == 32 && answer.last() == Some(&1) => return Ok(found(Kind::Bowline)),
@@ -103,6 +117,12 @@ impl Registry {
     /// Which interface it has.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The same contract as it was after that block.
+    #[must_use]
+    pub fn at(&self, block: u64) -> Self {
+        Self { block: Some(block), ..self.clone() }
     }
 
     /// Where it is.
@@ -131,6 +151,7 @@ impl Registry {
         self.as_many("heads", found.len(), streams.len())?;
         let head = |head: BowlineAnchor::Head| OnChainHead {
             state_root: Hash::new(head.stateRoot.0),
+            end: head.end,
             length: head.length,
             block_number: head.blockNumber,
         };
@@ -140,15 +161,26 @@ impl Registry {
     /// In which block each of these commitments was anchored, exactly as it is; zero if the chain does not say,
     /// none if it was not.
     pub async fn known(&self, commitments: &[&Commitment]) -> Result<Vec<Option<u64>>, RegistryError> {
+        let places = self.places(commitments).await?;
+        Ok(places.into_iter().map(|place| place.map(|place| place.block_number.unwrap_or(0))).collect())
+    }
+
+    /// Where each of these commitments was anchored, exactly as it is; none if it was not.
+    pub async fn places(
+        &self,
+        commitments: &[&Commitment],
+    ) -> Result<Vec<Option<OnChainPlace>>, RegistryError> {
         match self.kind {
             Kind::Bowline => {
                 let roots = commitments.iter().map(|c| word(&c.new_state_root)).collect();
                 let found =
                     self.view("anchorsOf", &BowlineAnchor::anchorsOfCall { newStateRoots: roots }).await?;
                 self.as_many("anchorsOf", found.len(), commitments.len())?;
-                let place =
-                    |anchor: BowlineAnchor::Anchor| Some(anchor.blockNumber).filter(|block| *block > 0);
-                Ok(found.into_iter().map(place).collect())
+                let place = |anchor: BowlineAnchor::Anchor| OnChainPlace {
+                    block_number: Some(anchor.blockNumber),
+                    block_time: Some(seconds(anchor.time)),
+                };
+                Ok(found.into_iter().map(|a| (a.blockNumber > 0).then(|| place(a))).collect())
             }
             Kind::Original => {
                 let mut found = Vec::with_capacity(commitments.len());
@@ -160,7 +192,10 @@ impl Registry {
         }
     }
 
-    async fn known_to_original(&self, commitment: &Commitment) -> Result<Option<u64>, RegistryError> {
+    async fn known_to_original(
+        &self,
+        commitment: &Commitment,
+    ) -> Result<Option<OnChainPlace>, RegistryError> {
         let batch_id = padded(commitment.batch_id.as_bytes());
         if !self.view("isAnchored", &OriginalAnchor::isAnchoredCall { batchId: batch_id }).await? {
             return Ok(None);
@@ -169,7 +204,8 @@ impl Registry {
             batchId: batch_id,
             eventsRoot: word(&commitment.merkle_root),
         };
-        Ok(self.view("verifyEventsRoot", &root).await?.then_some(0))
+        let place = OnChainPlace { block_number: None, block_time: None };
+        Ok(self.view("verifyEventsRoot", &root).await?.then_some(place))
     }
 
     /// The transaction that anchored a commitment in that block, from the contract's log; none if the log of that
@@ -221,7 +257,7 @@ impl Registry {
 
     async fn view<C: SolCall>(&self, function: &'static str, call: &C) -> Result<C::Return, RegistryError> {
         let contract = self.target.contract;
-        let answer = self.rpc.call(contract, call.abi_encode()).await?;
+        let answer = self.rpc.call_at(contract, call.abi_encode(), self.block).await?;
         C::abi_decode_returns(&answer).map_err(|error| RegistryError::Garbled {
             contract,
             function,

@@ -5,6 +5,7 @@
 
 mod act;
 mod amounts;
+mod deploy;
 mod list;
 mod show;
 mod status;
@@ -34,6 +35,8 @@ pub(crate) enum What {
     Verify(One),
     /// Send anchors to the configured contract from now on, everything anew
     Switch(act::SwitchOptions),
+    /// Put a new contract on a chain, for commitments to be anchored in
+    DeployContract(deploy::Options),
 }
 
 /// One commitment.
@@ -52,5 +55,6 @@ pub(crate) async fn run(context: &Context, what: What) -> Outcome {
         What::Retry(options) => act::retry(context, options).await,
         What::Verify(one) => act::verify(context, one).await,
         What::Switch(options) => act::switch(context, options).await,
+        What::DeployContract(options) => deploy::run(context, options).await,
     }
 }

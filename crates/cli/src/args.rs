@@ -96,7 +96,7 @@ pub(crate) enum Command {
     Events(events::What),
     /// Write a range of a stream as a file that anyone can verify offline
     Export(export::Options),
-    /// Check exports, proofs and receipts offline, without asking the server
+    /// Check exports, proofs and receipts without asking the server
     #[command(subcommand)]
     Verify(verify::What),
     /// Back the store up, check backups, and bring one back

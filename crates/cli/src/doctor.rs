@@ -7,6 +7,7 @@
 mod backups;
 mod gather;
 
+use bowline_anchor::checks::{self as anchor, AnchorFacts};
 use bowline_line::checks::{CHECKS, LineFacts};
 use bowline_runtime::{Check, Checked, Evidence, Status};
 use clap::Args;
@@ -49,16 +50,18 @@ pub(crate) struct Options {
 /// [`catalogue`] and one in [`examine`].
 struct Facts {
     line: LineFacts,
+    anchor: AnchorFacts,
 }
 
 /// Names and subjects of every check there is.
 fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
-    CHECKS.iter().map(|check| (check.name, check.about))
+    let line = CHECKS.iter().map(|check| (check.name, check.about));
+    line.chain(anchor::CHECKS.iter().map(|check| (check.name, check.about)))
 }
 
 /// Runs the checks of these names, or all if none is named.
 fn examine(facts: &Facts, only: &[String]) -> Vec<Checked> {
-    run_all(CHECKS, &facts.line, only).collect()
+    run_all(CHECKS, &facts.line, only).chain(run_all(anchor::CHECKS, &facts.anchor, only)).collect()
 }
 
 fn run_all<'a, F>(
@@ -71,8 +74,9 @@ fn run_all<'a, F>(
 }
 
 fn check_name(name: &str) -> Result<String, String> {
+    let name = name.replace('-', "_");
     match catalogue().any(|(known, _)| known == name) {
-        true => Ok(name.to_owned()),
+        true => Ok(name),
         false => {
             let names: Vec<&str> = catalogue().map(|(name, _)| name).collect();
             Err(format!("the checks are {}", names.join(", ")))
@@ -85,7 +89,9 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     if options.list {
         return list(context);
     }
-    let facts = Facts { line: gather::line(context, &options).await? };
+    let line = gather::line(context, &options).await?;
+    let anchor = gather::anchor(context, &line).await?;
+    let facts = Facts { line, anchor };
     let checked = examine(&facts, &options.check);
     let worst = checked.iter().map(|checked| checked.finding.status).max().unwrap_or(Status::Ok);
     match context.is_json() {

@@ -10,6 +10,7 @@ mod append;
 mod args;
 mod backup;
 mod bench;
+mod chain;
 mod client;
 mod commitments;
 mod completions;

@@ -1,8 +1,9 @@
 //! `bowline verify`: exports, proofs, receipts and whole stores, checked on this machine from their own bytes.
 //!
-//! It refuses to ask a node anything. What a file says about itself proves only that it is whole; the
+//! It refuses to ask a node anything; `verify anchor` alone asks somebody, a chain. What a file says about itself proves only that it is whole; the
 //! report says which keys and roots the person gave and which the file brought along.
 
+pub(crate) mod anchor;
 mod export;
 mod proof;
 mod receipt;
@@ -16,7 +17,7 @@ use bowline_ves::{Envelope, Hash, event_signing_hash};
 use clap::Subcommand;
 use serde::Deserialize;
 
-use crate::context::Context;
+use crate::context::{Context, block_on};
 use crate::exit::{Failure, Outcome};
 
 /// Bytes that a proof, a receipt or an event may have.
@@ -27,6 +28,8 @@ const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 pub(crate) enum What {
     /// Check every hash, signature, receipt, number and root of an export
     Export(export::Options),
+    /// Check an export, and that its commitments are on a chain
+    Anchor(anchor::Options),
     /// Check that an event is under a Merkle root
     Proof(proof::Options),
     /// Check that a sequencer signed an event's number and time
@@ -38,7 +41,8 @@ pub(crate) enum What {
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
     context.refuse_curl()?;
     match what {
-        What::Export(options) => export::run(context, options),
+        What::Export(options) => export::run(context, &options),
+        What::Anchor(options) => block_on(anchor::run(context, options)),
         What::Proof(options) => proof::run(context, options),
         What::Receipt(options) => receipt::run(context, options),
         What::Store(options) => store::run(context, options),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bowline_anchor::AnchorChapters;
 use bowline_api::Drain;
 use bowline_line::PayloadCheck;
 use bowline_line::explain::{ChapterSource, LineChapters};
@@ -118,11 +119,11 @@ impl Node {
             bowline_api::Dependencies {
                 line: handle.clone(),
                 schemas,
-                anchors: anchoring,
+                anchors: anchoring.clone(),
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),
-                chapters: chapters(&handle),
+                chapters: chapters(&handle, anchoring),
             },
         )
         .await?;
@@ -204,8 +205,11 @@ async fn signer(
 }
 
 /// Who tells of an event's life, in the order in which it happens.
-fn chapters(line: &bowline_line::Handle) -> Vec<Arc<dyn ChapterSource>> {
-    vec![Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone()))]
+fn chapters(line: &bowline_line::Handle, anchors: bowline_anchor::Handle) -> Vec<Arc<dyn ChapterSource>> {
+    vec![
+        Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone())),
+        Arc::new(AnchorChapters::new(anchors)),
+    ]
 }
 
 async fn upkeep(

@@ -64,6 +64,8 @@ pub(crate) struct Chain {
     pub(crate) committed_event_count: u64,
     pub(crate) correction_count: u64,
     pub(crate) corrected: Vec<Corrected>,
+    /// Commitments and corrections as they stand in the file.
+    pub(crate) all: Vec<Commitment>,
 }
 
 impl Chain {
@@ -235,6 +237,7 @@ impl Chain {
             corrected_by: None,
         };
         self.seen.insert(new.batch_id, seen);
+        self.all.push(new.clone());
     }
 }
 

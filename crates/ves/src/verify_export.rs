@@ -130,6 +130,8 @@ pub struct ExportReport {
     pub correction_count: u64,
     /// Commitments of the file that one of them replaces: each with what is wrong with it.
     pub corrected: Vec<Corrected>,
+    /// Commitments and corrections in the order of the chain. Those that a correction replaces may be wrong.
+    pub commitments: Vec<Commitment>,
     /// Whether the sequencer's keys were pinned; if not, the file vouches for its own receipts.
     pub sequencer_keys_pinned: bool,
     /// Agent keys that were pinned.
@@ -420,6 +422,7 @@ impl<'p> Verifier<'p> {
             last_state_root: self.chain.state_root(),
             correction_count: self.chain.correction_count,
             corrected: self.chain.corrected,
+            commitments: self.chain.all,
             sequencer_keys_pinned: !self.pinned.sequencer_keys.is_empty(),
             agent_keys_pinned: self.agents.from_pins,
             agent_keys_from_file: self.agents.from_file,

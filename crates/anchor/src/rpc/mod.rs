@@ -14,12 +14,13 @@ use std::time::Duration;
 use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_client::RpcClient;
-use bowline_runtime::{BreakerPolicy, BreakerState, CircuitBreaker, Clock};
+use bowline_runtime::{BreakerPolicy, BreakerState, CircuitBreaker, Clock, SystemClock};
 use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
 use self::transport::BoundedHttp;
 pub use self::types::{Block, Log, Receipt};
+use crate::config::{Config, endpoint_addresses};
 
 /// What a node answers if it has no opinion on tips: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
@@ -90,11 +91,14 @@ impl Rpc {
     ) -> Result<Self, String> {
         // The client takes its cryptography from here; an error means that it is there already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::Client::builder()
-            .timeout(call_time_max)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| format!("no HTTP client: {error}"))?;
+        let client = |is_local: bool| {
+            let builder =
+                reqwest::Client::builder().timeout(call_time_max).redirect(reqwest::redirect::Policy::none());
+            // A proxy can't reach what is on this machine.
+            let builder = if is_local { builder.no_proxy() } else { builder };
+            builder.build().map_err(|error| format!("no HTTP client: {error}"))
+        };
+        let (local, remote) = (client(true)?, client(false)?);
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             let url = parse_address(address.reveal())
@@ -108,13 +112,24 @@ impl Rpc {
                 name = format!("{name}#{}", index + 1);
             }
             let breaker = CircuitBreaker::new(format!("anchor:{name}"), policy, Arc::clone(clock));
-            let client = RpcClient::new(BoundedHttp::new(client.clone(), url), false);
+            let client = if is_loopback(&url) { local.clone() } else { remote.clone() };
+            let client = RpcClient::new(BoundedHttp::new(client, url), false);
             endpoints.push(Endpoint { name, client, breaker });
         }
         if endpoints.is_empty() {
             return Err("no address is given".to_owned());
         }
         Ok(Self(Arc::new(Shared { endpoints, preferred: AtomicUsize::new(0), call_time_max })))
+    }
+
+    /// Endpoints for a person or a program that asks for a while and then ends, with the settings' usual patience.
+    ///
+    /// # Errors
+    /// What is wrong with an address, or with the machine's TLS; no address is quoted.
+    pub fn connect(list: &Secret) -> Result<Self, String> {
+        let config = Config::default();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::new(&endpoint_addresses(list)?, config.call_time_max(), config.breaker(), &clock)
     }
 
     /// How each endpoint is doing.
@@ -202,8 +217,19 @@ impl Rpc {
 
     /// What a call of a contract would return now.
     pub async fn call(&self, contract: EvmAddress, data: Vec<u8>) -> Result<Bytes, RpcError> {
+        self.call_at(contract, data, None).await
+    }
+
+    /// What a call of a contract would have returned after that block; now if there is none.
+    pub async fn call_at(
+        &self,
+        contract: EvmAddress,
+        data: Vec<u8>,
+        block: Option<u64>,
+    ) -> Result<Bytes, RpcError> {
         let call = json!({"to": address(contract), "data": Bytes::from(data)});
-        self.ask("eth_call", json!([call, "latest"])).await
+        let block = block.map_or(json!("latest"), |number| json!(U64::from(number)));
+        self.ask("eth_call", json!([call, block])).await
     }
 
     /// The gas that a transaction would use; without a contract it makes one.
@@ -269,6 +295,12 @@ pub(crate) fn parse_address(text: &str) -> Result<reqwest::Url, String> {
         "http" | "https" if url.has_host() => Ok(url),
         scheme => Err(format!("`{scheme}` is neither http nor https")),
     }
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn address(address: EvmAddress) -> Address {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bowline_types::StreamId;
 use bowline_ves::{
-    Commitment, Envelope, ExportError, Hash, InclusionProof, TrustedKeys, event_signing_hash, leaf_hash,
-    verify_export,
+    Commitment, Envelope, ExportError, ExportReport, Hash, InclusionProof, TrustedKeys, event_signing_hash,
+    leaf_hash, verify_export,
 };
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -31,6 +31,8 @@ pub(super) struct Evidence {
     pub(super) state_root: String,
     pub(super) proved_sequence: u64,
     pub(super) export: String,
+    /// What the verifier found in it.
+    pub(super) verified: ExportReport,
     pub(super) tampered_sequence: u64,
     /// What the verifier said of the tampered copy.
     pub(super) caught: String,
@@ -57,7 +59,7 @@ pub(super) async fn gather(
     let proved_sequence = commitment.sequence_start + u64::from(commitment.leaf_count) * 2 / 3;
     prove(client, stream, &commitment, proved_sequence).await?;
     let export = export(context, client, stream, data, head.head_sequence).await?;
-    verify(context, &export, head.head_sequence)?.map_err(|error| {
+    let verified = verify(context, &export, head.head_sequence)?.map_err(|error| {
         Failure::new(Exit::No, format!("the export does not verify, which is a defect: {error}"))
     })?;
     let tampered_sequence = head.head_sequence.div_ceil(2);
@@ -68,6 +70,7 @@ pub(super) async fn gather(
         state_root: commitment.new_state_root.to_string(),
         proved_sequence,
         export: export.display().to_string(),
+        verified,
         tampered_sequence,
         caught,
     })
@@ -125,13 +128,13 @@ async fn export(
     Ok(path)
 }
 
-fn verify(context: &Context, path: &Path, events: u64) -> Result<Result<(), ExportError>, Failure> {
+fn verify(context: &Context, path: &Path, events: u64) -> Result<Result<ExportReport, ExportError>, Failure> {
     let file = File::open(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let bar = progress::count(context.quiet(), Some(events));
     bar.set_message("verifying offline");
     let verified = verify_export(BufReader::new(file), &TrustedKeys::default(), |_| bar.inc(1));
     bar.finish_and_clear();
-    Ok(verified.map(drop))
+    Ok(verified)
 }
 
 /// Changes one digit or letter of one event's payload in a copy, and lets the verifier find it.
@@ -152,7 +155,7 @@ fn tamper(context: &Context, export: &Path, sequence_number: u64, events: u64) -
     match verify(context, &copy, events)? {
         Err(error) if done => Ok(error.to_string()),
         Err(error) => Err(Failure::no(format!("the copy was not changed and does not verify: {error}"))),
-        Ok(()) => Err(Failure::no(format!("event {sequence_number} was changed and nobody noticed"))),
+        Ok(_) => Err(Failure::no(format!("event {sequence_number} was changed and nobody noticed"))),
     }
 }
 

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bowline_anchor::checks::AnchorFacts;
+use bowline_anchor::status::Status;
 use bowline_line::checks::{Answer, ClockOffset, LineFacts, NodeFacts};
 use bowline_node::DataFolder;
 use bowline_runtime::{Clock, Samples, Seen, SystemClock};
@@ -51,6 +53,24 @@ pub(super) async fn line(context: &Context, options: &Options) -> Result<LineFac
         backup,
         now,
     })
+}
+
+/// The anchors' facts, of a node that answered or did not.
+pub(super) async fn anchor(context: &Context, line: &LineFacts) -> Result<AnchorFacts, Failure> {
+    let status = match &line.health {
+        Err(reason) => Err(reason.clone()),
+        Ok(_) => anchors(&context.client()?).await,
+    };
+    Ok(AnchorFacts { status, now: SystemClock.now() })
+}
+
+async fn anchors(client: &Client) -> Seen<Status> {
+    match get(client, &["api", "v1", "anchors", "status"]).await? {
+        (200, text, _) => {
+            serde_json::from_str(&text).map_err(|error| format!("it is not understood: {error}"))
+        }
+        (status, ..) => Err(refusal("/api/v1/anchors/status", status)),
+    }
 }
 
 /// Status and body of a path, and how long they took.

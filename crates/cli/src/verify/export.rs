@@ -55,15 +55,28 @@ fn parse_agent_key(text: &str) -> Result<AgentKey, String> {
 
 /// The part of the first line that the report repeats.
 #[derive(Default, Deserialize)]
-struct Header {
+pub(super) struct Header {
     #[serde(default)]
     sequencer_keys: Vec<SequencerKeyRecord>,
 }
 
-pub(super) fn run(context: &Context, options: Options) -> Outcome {
+/// What a report without pinned keys leaves open.
+pub(super) const UNPINNED: &str = "note: the sequencer's keys were trusted from the file; give them with --sequencer-key to know who signed";
+
+pub(super) fn run(context: &Context, options: &Options) -> Outcome {
+    let (report, header) = check(context, options)?;
+    match context.is_json() {
+        true => output::line(&report_json(&report, &header).to_string())?,
+        false => print_report(&report, &header)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Verifies the whole file; what is wrong with it is the failure.
+pub(super) fn check(context: &Context, options: &Options) -> Result<(ExportReport, Header), Failure> {
     let pinned = TrustedKeys {
-        sequencer_keys: options.sequencer_key,
-        agent_keys: options.agent_key.into_iter().collect(),
+        sequencer_keys: options.sequencer_key.clone(),
+        agent_keys: options.agent_key.iter().cloned().collect(),
     };
     let refuse = |error: io::Error| {
         Failure::usage(format!("cannot read {}: {error}", options.file.display()))
@@ -87,13 +100,7 @@ pub(super) fn run(context: &Context, options: Options) -> Outcome {
     });
     bar.finish_and_clear();
     match result {
-        Ok(report) => {
-            match context.is_json() {
-                true => output::line(&report_json(&report, &header).to_string())?,
-                false => print_report(&report, &header)?,
-            }
-            Ok(Exit::Done)
-        }
+        Ok(report) => Ok((report, header)),
         Err(error @ ExportError::Io { .. }) => {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             Err(Failure::usage(format!("{error}{}", source.unwrap_or_default())))
@@ -174,14 +181,12 @@ fn print_report(report: &ExportReport, header: &Header) -> Result<(), Failure> {
         "the export is valid with its corrections"
     })?;
     if !report.sequencer_keys_pinned {
-        output::talk(
-            "note: the sequencer's keys were trusted from the file; give them with --sequencer-key to know who signed",
-        );
+        output::talk(UNPINNED);
     }
     Ok(())
 }
 
-fn report_json(report: &ExportReport, header: &Header) -> Value {
+pub(super) fn report_json(report: &ExportReport, header: &Header) -> Value {
     json!({
         "valid": true,
         "tenant_id": report.stream.tenant_id,

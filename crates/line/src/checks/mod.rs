@@ -42,7 +42,6 @@ pub const CHECKS: &[Check<LineFacts>] = &[
         about: "nothing is cut off because it is away",
         judge: node::circuit_breakers,
     },
-    Check { name: "anchor", about: "commitments reach their chain", judge: node::anchor },
     Check { name: "followers", about: "what follows the line keeps up", judge: node::followers },
     Check { name: "memory", about: "memory, caches and open files", judge: node::memory },
     Check { name: "disk_space", about: "the data folder's disk has room", judge: node::disk_space },

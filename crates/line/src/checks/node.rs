@@ -261,22 +261,6 @@ pub(super) fn circuit_breakers(facts: &LineFacts) -> Finding {
     })
 }
 
-pub(super) fn anchor(facts: &LineFacts) -> Finding {
-    let breakers = match node(facts) {
-        Ok(node) => &node.circuit_breakers,
-        Err(skipped) => return skipped,
-    };
-    match breakers.iter().find(|breaker| breaker.name == "anchor") {
-        None => Finding::skipped("the node anchors nothing; commitments are valid without"),
-        Some(breaker) if breaker.state == "closed" => Finding::ok("the chain answers"),
-        Some(breaker) => Finding::fail(
-            "the chain does not answer; commitments stay valid, and are anchored when it is back",
-            "curl $L2_RPC_URL -X POST -d '{\"jsonrpc\":\"2.0\",\"method\":\"eth_blockNumber\",\"params\":[],\"id\":1}'",
-        )
-        .held_against("circuit breaker", &breaker.state, "not closed"),
-    }
-}
-
 pub(super) fn followers(facts: &LineFacts) -> Finding {
     let followers = match node(facts) {
         Ok(node) => &node.followers,
