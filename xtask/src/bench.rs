@@ -1,10 +1,11 @@
-//! `cargo xtask bench ingest`: how many signed events a second one node takes, on each store.
+//! `cargo xtask bench`: what the release binary does, in figures. `bench ingest`: how many signed events a second one node takes, on each store.
 //!
 //! It builds the release binary, runs a fresh node for each store, drives it with the binary's own
 //! load generator in a process of its own, and compares each rate to R, the rate at which one core
 //! does nothing but verify signatures. It publishes no number without the settings and the machine
 //! that it was measured with. A quick run is for trying things out: it writes to a file only if told to.
 
+mod anchor;
 mod load;
 mod node;
 mod report;
@@ -27,6 +28,11 @@ pub(crate) enum What {
     /// Takes about five minutes. The tables go to stderr while it runs, the Markdown to stdout and
     /// into the output file, between its `bench ingest` marks.
     Ingest(Options),
+    /// Measure how fast a backlog of commitments gets on a chain, and its gas, with anvil
+    ///
+    /// Takes about two minutes. The Markdown goes to stdout and into the output file, between its `bench anchor`
+    /// marks.
+    Anchor(Options),
 }
 
 #[derive(Args)]
@@ -85,7 +91,14 @@ impl Store {
 }
 
 /// Measures everything and writes the report; `false` if a load run counted errors.
-pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
+pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<bool> {
+    match what {
+        What::Ingest(options) => ingest(workspace, options),
+        What::Anchor(options) => anchor::run(workspace, options),
+    }
+}
+
+fn ingest(workspace: &Workspace, options: &Options) -> Result<bool> {
     let binary = binary(workspace, options)?;
     let timing = if options.quick { QUICK } else { FULL };
     let generator = Generator { binary: &binary, api_key: ADMIN_API_KEY, timing };
@@ -175,15 +188,19 @@ fn binary(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
 fn facts(options: &Options, timing: Timing, scratch: &Path, postgres: &PrivatePostgres) -> Result<Facts> {
     let settings = postgres::SETTINGS.map(|(name, value)| format!("{name}={value}")).join(", ");
     let quick = if options.quick { " --quick" } else { "" };
-    // The folder of a given binary is this machine's own business.
-    let binary = options.binary.as_deref().and_then(Path::file_name);
-    let binary = binary.map_or(String::new(), |name| format!(" --binary {}", name.to_string_lossy()));
+    let binary = binary_words(options);
     Ok(Facts {
         command: format!("cargo xtask bench ingest{quick}{binary}"),
         machine: report::machine(scratch)?,
         postgres: format!("{}: {settings}", postgres.version()?),
         timing,
     })
+}
+
+/// The option with a given binary; its folder is this machine's own business.
+fn binary_words(options: &Options) -> String {
+    let binary = options.binary.as_deref().and_then(Path::file_name);
+    binary.map_or(String::new(), |name| format!(" --binary {}", name.to_string_lossy()))
 }
 
 fn publish(workspace: &Workspace, options: &Options, report: &Report) -> Result<bool> {
@@ -195,7 +212,7 @@ fn publish(workspace: &Workspace, options: &Options, report: &Report) -> Result<
         None => Some(workspace.root().join(DEFAULT_OUTPUT)),
     };
     if let Some(output) = output {
-        report::write(&output, &block)?;
+        report::write(&output, "ingest", &block)?;
         eprintln!("written to {}", output.display());
     }
     let errors = report.errors();

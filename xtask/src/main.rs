@@ -86,7 +86,7 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Command::Ci => ci::run(&workspace),
         Command::Soak(options) => soak::run(&workspace, &options),
-        Command::Bench { what: bench::What::Ingest(options) } => bench::run(&workspace, &options),
+        Command::Bench { what } => bench::run(&workspace, &what),
         Command::Contracts(options) => contracts::run(&workspace, &options),
     }
 }

@@ -1,8 +1,9 @@
-//! `bowline bench`: how fast this machine verifies signatures, and how fast a server takes events.
+//! `bowline bench`: how fast this machine verifies signatures, a server takes events, a chain takes anchors.
 //!
 //! Everything is measured here and printed with its unit; nothing is compared or judged. Each figure is of
 //! one run, so a noisy machine is the caller's to average.
 
+mod anchor;
 mod bodies;
 mod commit;
 mod drive;
@@ -28,6 +29,8 @@ pub(crate) enum What {
     Writer(writer::Options),
     /// A commitment of a million events, proofs out of it, and a node's start on such a store
     Commit(commit::Options),
+    /// Commitments a second that get on a chain, and their gas, against a development node
+    Anchor(anchor::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -38,5 +41,6 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Prepared(options) => verify::run(context, options, verify::Method::Prepared),
         What::Writer(options) => block_on(writer::run(context, options)),
         What::Commit(options) => block_on(commit::run(context, options)),
+        What::Anchor(options) => block_on(anchor::run(context, options)),
     }
 }

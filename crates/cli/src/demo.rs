@@ -27,7 +27,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 use crate::serve::{start_failed, stop_signal};
 
-use anchored::{Anchored, DevChain};
+use anchored::Anchored;
+pub(crate) use anchored::DevChain;
 use evidence::Evidence;
 use feed::Fed;
 use sources::Source;

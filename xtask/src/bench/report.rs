@@ -207,13 +207,13 @@ fn model_in(cpuinfo: &str) -> Option<&str> {
 }
 
 /// Puts the block into the file, which is made if it is not there.
-pub(super) fn write(path: &Path, block: &str) -> Result<()> {
+pub(super) fn write(path: &Path, name: &str, block: &str) -> Result<()> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => NEW_FILE.to_owned(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let text = splice(&text, block).with_context(|| format!("{}", path.display()))?;
+    let text = splice(&text, name, block).with_context(|| format!("{}", path.display()))?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -221,13 +221,15 @@ pub(super) fn write(path: &Path, block: &str) -> Result<()> {
 }
 
 /// The text with the block in place of the one between the marks, or at the end if it has none.
-fn splice(text: &str, block: &str) -> Result<String> {
-    match (text.find(BEGIN), text.find(END)) {
+fn splice(text: &str, name: &str, block: &str) -> Result<String> {
+    let (begin_mark, end_mark) =
+        (format!("<!-- bench {name} begin -->"), format!("<!-- bench {name} end -->"));
+    match (text.find(&begin_mark), text.find(&end_mark)) {
         (None, None) => Ok(format!("{}\n\n{block}\n", text.trim_end())),
         (Some(begin), Some(end)) if begin < end => {
-            Ok(format!("{}{block}{}", &text[..begin], &text[end + END.len()..]))
+            Ok(format!("{}{block}{}", &text[..begin], &text[end + end_mark.len()..]))
         }
-        _ => bail!("the marks `{BEGIN}` and `{END}` are not a pair; put them right, or remove both"),
+        _ => bail!("the marks `{begin_mark}` and `{end_mark}` are not a pair; put them right, or remove both"),
     }
 }
 
@@ -287,16 +289,16 @@ mod tests {
     fn the_block_replaces_the_one_before_and_nothing_else() {
         let text = format!("# Benchmarks\n\nWords.\n\n{BEGIN}\nold\n{END}\n\nMore words.\n");
         let block = format!("{BEGIN}\nnew\n{END}");
-        let spliced = splice(&text, &block).unwrap();
+        let spliced = splice(&text, "ingest", &block).unwrap();
         assert_eq!(spliced, format!("# Benchmarks\n\nWords.\n\n{block}\n\nMore words.\n"));
-        assert_eq!(splice(&spliced, &block).unwrap(), spliced);
-        assert_eq!(splice("# Benchmarks\n", &block).unwrap(), format!("# Benchmarks\n\n{block}\n"));
+        assert_eq!(splice(&spliced, "ingest", &block).unwrap(), spliced);
+        assert_eq!(splice("# Benchmarks\n", "ingest", &block).unwrap(), format!("# Benchmarks\n\n{block}\n"));
     }
 
     #[test]
     fn marks_that_are_no_pair_are_an_error() {
         for text in [BEGIN.to_owned(), END.to_owned(), format!("{END}\n{BEGIN}")] {
-            assert!(splice(&text, "block").is_err(), "{text}");
+            assert!(splice(&text, "ingest", "block").is_err(), "{text}");
         }
     }
 
@@ -304,8 +306,8 @@ mod tests {
     fn a_missing_file_is_made_with_a_title() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docs/benchmarks.md");
-        write(&path, &format!("{BEGIN}\none\n{END}")).unwrap();
-        write(&path, &format!("{BEGIN}\ntwo\n{END}")).unwrap();
+        write(&path, "ingest", &format!("{BEGIN}\none\n{END}")).unwrap();
+        write(&path, "ingest", &format!("{BEGIN}\ntwo\n{END}")).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# Benchmarks\n"), "{text}");
         assert!(text.contains("two") && !text.contains("one\n"), "{text}");

@@ -95,7 +95,8 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn fill(
+/// Appends so many events to a stream, in large batches.
+pub(super) async fn fill(
     context: &Context,
     store: &dyn LineStore,
     signer: &Arc<SequencerSigner>,

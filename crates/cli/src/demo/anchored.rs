@@ -51,7 +51,7 @@ const GUARD: &str = r#""$0" "$@" & exec >&- 2>&-; read -r _; kill -9 0"#;
 
 /// A chain with a contract.
 #[derive(Debug)]
-pub(super) struct DevChain {
+pub(crate) struct DevChain {
     url: String,
     rpc: Rpc,
     http: reqwest::Client,
@@ -62,7 +62,7 @@ pub(super) struct DevChain {
 
 impl DevChain {
     /// Finds or starts the chain, and puts a contract on it.
-    pub(super) async fn start(given: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) async fn start(given: Option<&str>) -> Result<Self, Failure> {
         let (url, own) = match given {
             Some(url) => (on_this_machine(url)?, None),
             None => {
@@ -91,7 +91,7 @@ impl DevChain {
     }
 
     /// A node that anchors there, at once.
-    pub(super) fn settings(&self) -> Config {
+    pub(crate) fn settings(&self) -> Config {
         Config {
             rpc_url: Some(Secret::new(self.url.clone())),
             contract: Some(self.deployed.contract.to_string()),
@@ -156,7 +156,7 @@ impl DevChain {
     }
 
     /// Asks for another block. A node that makes blocks by itself may refuse, which does no harm.
-    async fn mine(&self) {
+    pub(crate) async fn mine(&self) {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "evm_mine", "params": [] });
         drop(self.http.post(&self.url).json(&body).send().await);
     }
