@@ -8,10 +8,12 @@
 
 mod access;
 mod admin;
+mod anchors;
 mod api_key_life;
 mod author;
 mod automatic;
 mod backups;
+mod chain;
 mod client;
 mod clock;
 mod commands;
@@ -115,6 +117,11 @@ on_both! {
     procedures {
         every_block_of_the_runbook_runs,
     }
+    anchors {
+        anchoring_fails_and_recovers_as_the_runbook_says,
+        a_service_elsewhere_anchors_and_reports,
+        the_admin_tool_anchors_on_the_database,
+    }
     backups {
         a_backup_made_under_load_is_brought_back_and_goes_on,
         a_bucket_keeps_backups_as_a_folder_does,
@@ -122,6 +129,11 @@ on_both! {
 }
 
 tests! { Sqlite:
+    anchors {
+        a_person_sees_and_mends_anchors,
+        anchors_go_to_another_contract_when_told,
+        administrators_anchor_their_own_streams_alone,
+    }
     isolation {
         a_bad_event_never_harms_its_neighbours,
     }
