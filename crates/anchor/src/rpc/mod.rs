@@ -89,6 +89,8 @@ impl Rpc {
         policy: BreakerPolicy,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        // A second installation is refused, and the first one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = |is_local: bool| {
             let builder =
                 reqwest::Client::builder().timeout(call_time_max).redirect(reqwest::redirect::Policy::none());
