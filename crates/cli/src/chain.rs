@@ -13,8 +13,6 @@ pub(crate) fn connect(list: Option<&str>) -> Result<Rpc, Failure> {
     let next = "give the address of a JSON-RPC endpoint with --rpc-url, or set L2_RPC_URL";
     let list = list.filter(|list| !list.trim().is_empty());
     let list = list.ok_or_else(|| Failure::usage("no chain is named").next(next))?;
-    // A second installation is refused, and the first one serves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     Rpc::connect(&Secret::new(list))
         .map_err(|problem| Failure::usage(format!("--rpc-url: {problem}")).next(next))
 }

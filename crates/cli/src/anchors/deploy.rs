@@ -28,8 +28,8 @@ const GWEI: u128 = 1_000_000_000;
 /// `bowline anchors deploy-contract`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The private key is read from --private-key-file or from SEQUENCER_PRIVATE_KEY. Nothing is sent if the chain has another id
-than --chain-id.")]
+The private key is read from --private-key-file or from SEQUENCER_PRIVATE_KEY.
+Nothing is sent if the chain has another id than --chain-id.")]
 pub(crate) struct Options {
     /// The chain's JSON-RPC endpoint; several with commas between them
     #[arg(long, env = "L2_RPC_URL", value_name = "URL", hide_env_values = true)]

@@ -20,9 +20,9 @@ use crate::output;
 /// `bowline verify anchor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The answer is no (exit code 1) if the file is not valid, or the contract lacks one of its commitments. One that is there
-with fewer blocks on top than --confirmations is a warning. Compare contract and chain id with what the operator publishes,
-over another channel.")]
+The answer is no (exit code 1) if the file is not valid, or the contract lacks a commitment of it.
+One that is there with fewer blocks on top than --confirmations is a warning.
+Compare contract and chain id with what the operator publishes, over another channel.")]
 pub(crate) struct Options {
     #[command(flatten)]
     export: export::Options,

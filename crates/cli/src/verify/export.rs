@@ -26,6 +26,7 @@ const HEADER_BYTES_MAX: u64 = 1 << 20;
 
 /// `bowline verify export`.
 #[derive(Debug, Args)]
+#[group(id = "export")]
 #[command(after_help = "\
 Without --sequencer-key the file vouches for itself: it is shown to be whole and consistent, not who made it.
 A sequencer publishes its keys; see `bowline keys sequencer`, and compare them over another channel.")]

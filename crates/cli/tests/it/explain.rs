@@ -38,7 +38,9 @@ pub(crate) async fn an_events_life_is_told_and_checked(site: Arc<Site>) {
     assert_eq!(chapters(&told), begun);
     let batch = author.commit(&api, None, None).await.json();
     let told = explained(&api, &id, "").await.json();
-    assert_eq!(chapters(&told)[3..], [("committed", "done"), ("proven", "done")]);
+    let ended = [("committed", "done"), ("proven", "done"), ("anchored", "pending")];
+    assert_eq!(chapters(&told)[3..], ended);
+    assert!(chapter(&told, "anchored")["told"].as_str().unwrap().contains("not set up to anchor"), "{told}");
     assert_eq!(chapter(&told, "committed")["details"]["batch_id"], batch["batch_id"]);
     assert_eq!(chapter(&told, "committed")["details"]["origin"], "client");
     let receipt: Value = serde_json::from_str(&stored[2].receipt).unwrap();
@@ -125,7 +127,7 @@ async fn a_person_reads_a_timeline(site: &Site, url: &str, stored: &[Stored]) {
     };
     let good = explain(&stored[4].event_id.to_string(), &["--figures"]).await;
     let lines: Vec<&str> = good.must(0).stdout.lines().collect();
-    let order = ["created", "sequenced", "verified", "committed", "proven"];
+    let order = ["created", "sequenced", "verified", "committed", "proven", "anchored"];
     assert!(order.iter().enumerate().all(|(at, name)| lines[at + 2].contains(name)), "{good:?}");
     assert!(good.stdout.contains("merkle_root"), "{good:?}");
     // A chapter that does not hold is a no.

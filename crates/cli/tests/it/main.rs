@@ -19,7 +19,10 @@ mod clock;
 mod commands;
 mod corrections;
 mod crashes;
+mod demo_anchor;
+mod deploy_contract;
 mod doctor;
+mod evm;
 mod exactly_once;
 mod explain;
 mod faults;
@@ -46,6 +49,7 @@ mod site;
 mod stopping;
 mod strace;
 mod two_nodes;
+mod verify_anchor;
 mod wire;
 
 macro_rules! tests {
@@ -187,6 +191,22 @@ tests! { Sqlite:
         a_tail_prints_what_is_appended,
         settings_and_schemas_are_checked_without_a_node,
         the_demo_catches_a_tampered_copy,
+    }
+    deploy_contract {
+        a_contract_is_put_on_a_chain,
+        nothing_is_sent_where_something_is_wrong,
+        a_transaction_that_no_block_takes_is_named,
+    }
+    verify_anchor {
+        an_export_is_held_against_the_chain,
+        another_history_of_a_stream_is_a_no,
+        corrections_are_held_against_the_chain,
+        a_contract_of_the_originals_kind_is_asked_too,
+    }
+    demo_anchor {
+        the_demo_starts_a_chain_and_ends_it,
+        the_demo_uses_a_chain_that_is_there,
+        the_demo_says_what_chain_it_wants,
     }
     schemas {
         each_mode_does_what_it_says,
