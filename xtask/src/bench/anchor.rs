@@ -66,8 +66,14 @@ fn markdown(options: &Options, found: &Found) -> Result<String> {
     let machine = report::machine(&std::env::temp_dir())?;
     writeln!(text, "- Command: `cargo xtask bench anchor{quick}{}`", binary_words(options))?;
     writeln!(text, "- Machine: {machine}")?;
-    writeln!(text, "- Chain: anvil on the same machine, which makes a block for each transaction; a new one, a new contract and a new SQLite store for each run")?;
-    writeln!(text, "- Time: from the start of the anchoring process until the last commitment is marked as final, one block on top")?;
+    writeln!(
+        text,
+        "- Chain: anvil on the same machine, which makes a block for each transaction; a new one, a new contract and a new SQLite store for each run"
+    )?;
+    writeln!(
+        text,
+        "- Time: from the start of the anchoring process until the last commitment is marked as final, one block on top"
+    )?;
     if let Some(memory) = found.peak_memory_mib {
         writeln!(text, "- Peak memory of the process with all runs: {memory} MiB")?;
     }

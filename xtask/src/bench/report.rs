@@ -229,7 +229,9 @@ fn splice(text: &str, name: &str, block: &str) -> Result<String> {
         (Some(begin), Some(end)) if begin < end => {
             Ok(format!("{}{block}{}", &text[..begin], &text[end + end_mark.len()..]))
         }
-        _ => bail!("the marks `{begin_mark}` and `{end_mark}` are not a pair; put them right, or remove both"),
+        _ => {
+            bail!("the marks `{begin_mark}` and `{end_mark}` are not a pair; put them right, or remove both")
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod access;
 mod admin;
+mod anchor_crashes;
 mod anchors;
 mod api_key_life;
 mod author;
@@ -126,6 +127,9 @@ on_both! {
         a_service_elsewhere_anchors_and_reports,
         the_admin_tool_anchors_on_the_database,
     }
+    anchor_crashes {
+        a_node_that_is_killed_while_it_anchors_loses_and_doubles_nothing,
+    }
     backups {
         a_backup_made_under_load_is_brought_back_and_goes_on,
         a_bucket_keeps_backups_as_a_folder_does,
@@ -235,6 +239,9 @@ tests! { Sqlite:
 tests! { Postgres:
     two_nodes {
         two_nodes_write_one_stream,
+    }
+    anchor_crashes {
+        of_two_nodes_one_anchors_and_the_other_takes_over,
     }
     key_life {
         a_revocation_at_one_node_counts_at_the_other,

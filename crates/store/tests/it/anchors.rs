@@ -451,10 +451,11 @@ pub(crate) async fn somebody_elses_anchor_is_recorded_once(place: Arc<Place>) {
     // Two reports of one transaction: it carries both.
     assert_eq!(listed.iter().map(|row| row.shared_by).collect::<Vec<_>>(), [2, 2, 0, 1]);
 
-    // The first contract takes no mark away; what it holds is its own.
+    // Choosing a contract takes their marks away; what was told may be told again.
     let lease = lease(&store, 1).await;
     store.choose_anchor_target(&lease, TARGET, at(60)).await.unwrap();
-    assert_eq!(pending(&store).await, [ids[2]]);
+    assert_eq!(pending(&store).await, ids);
+    assert_eq!(tell(report(ids[0], 1)).await, ReportOutcome::Recorded);
     assert!(store.anchored_ends(None, 9).await.unwrap().is_empty());
     let own = send(vec![ids[2]], 7);
     store.record_send(&lease, own.clone()).await.unwrap();
@@ -466,7 +467,7 @@ pub(crate) async fn somebody_elses_anchor_is_recorded_once(place: Arc<Place>) {
     assert_eq!(tell(report(ids[2], 9)).await, ReportOutcome::Conflict(Some(hash(7))));
     is_internal(store.record_send(&lease, send(vec![ids[0]], 8)).await);
 
-    // The second does, but what was told may be told again.
+    // And so does choosing another one.
     store.choose_anchor_target(&lease, OTHER, at(63)).await.unwrap();
     assert_eq!(pending(&store).await, ids);
     assert_eq!(tell(report(ids[0], 3)).await, ReportOutcome::Conflict(Some(hash(1))));

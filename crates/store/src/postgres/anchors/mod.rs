@@ -41,10 +41,10 @@ impl PostgresStore {
     async fn choose(&self, lease: &Lease, target: AnchorTarget, now: Timestamp) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         lease::seize(&mut transaction, lease).await?;
-        if target::choose(&mut transaction, target, now).await? {
-            self.commit_news(transaction).await?;
+        match target::choose(&mut transaction, target, now).await? {
+            true => self.commit_news(transaction).await,
+            false => commit(transaction).await,
         }
-        Ok(())
     }
 
     async fn record(&self, lease: &Lease, send: &AnchorSend) -> Result<(), StoreError> {
