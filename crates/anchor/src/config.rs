@@ -1,4 +1,5 @@
 //! The anchors' settings. Anchoring is on if address, contract and key are all there.
+//! What is wrong with a value is said with the names that operators use, and never with a secret in it.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Makes a send out of commitments: asks what the call would do, signs it, writes it down, broadcasts it.
+//! What becomes of it is for `follow`; what may be sent at all was decided by `plan`.
 
 use alloy_primitives::U256;
 use bowline_store::{AnchorSend, CommitmentRecord, SendOrigin, SendState};

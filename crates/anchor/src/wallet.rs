@@ -1,4 +1,5 @@
 //! The account that anchors, and its signature on a transaction.
+//! It signs what it is given: which nonce and which fees are right is not its business.
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;

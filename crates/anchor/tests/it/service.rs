@@ -1,4 +1,5 @@
 //! What an anchoring process does when nothing is in its way, on both kinds of contract.
+//! What is in its way is in `faults`, and where it may die in `steps`.
 
 use std::time::Duration;
 

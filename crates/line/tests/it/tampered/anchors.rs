@@ -1,4 +1,5 @@
 //! Anchors and leases of the tampered store: nobody tampers with these, so they go to SQLite as they are.
+//! What becomes of them is the store's own test's business.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Leases: one row each, whose lock orders takeovers and what is written under the lease.
+//! The database's clock alone decides when one has run out; what is done under a lease is not looked at here.
 
 use std::time::Duration;
 

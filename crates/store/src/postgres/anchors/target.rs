@@ -1,4 +1,5 @@
 //! The contract that anchors go to, and the streams that it refuses.
+//! Whether an address is the right one is not known here, only which one was chosen.
 
 use bowline_types::{BatchId, StreamId, Timestamp};
 use sqlx::postgres::PgRow;

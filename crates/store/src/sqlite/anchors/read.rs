@@ -1,4 +1,5 @@
 //! What waits, what is under way and what is done.
+//! Reads alone: what is found is bounded by the caller's limit, and nothing is changed.
 
 use std::collections::HashMap;
 

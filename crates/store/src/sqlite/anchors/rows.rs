@@ -1,4 +1,5 @@
 //! Rows of sends, and the conditions that several statements share.
+//! Nothing here decides: a row that can't be read is an error, never left out.
 
 use bowline_types::{BatchId, EvmAddress, EvmHash, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};

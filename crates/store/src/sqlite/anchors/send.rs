@@ -1,4 +1,5 @@
 //! Sends: recorded, changed, reported, and the marks that follow from them.
+//! Whether a change fits is decided by `outbox`, for both stores alike; nothing here asks a chain.
 
 use bowline_types::{BatchId, EvmHash, StreamId, Timestamp};
 use rusqlite::{OptionalExtension, Transaction, params};
