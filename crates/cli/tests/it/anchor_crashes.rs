@@ -2,7 +2,7 @@
 //! What is on the chain is counted by the contract, which takes nothing twice.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,8 +11,9 @@ use crate::author::Author;
 use crate::chain::Chain;
 use crate::client::Api;
 use crate::node::Node;
-use crate::site::{Site, until};
+use crate::site::{Site, soak_secs, until};
 
+/// In an ordinary run; `cargo xtask soak` goes on until its time is over.
 const KILLS: usize = 8;
 
 /// Commitments between two kills.
@@ -39,8 +40,13 @@ async fn all_anchored(chain: &Chain, api: &Api, count: usize) -> Value {
 
 /// Every commitment is in the contract, and in one transaction that counts.
 async fn assert_once(api: &Api, author: &Author, count: usize) {
-    let path = author.path("", "&limit=1000").replace("/ves/?", "/anchors?");
-    let rows = api.get(&path).await.json()["anchors"].as_array().unwrap().clone();
+    let (mut rows, mut after) = (Vec::new(), json!(0));
+    while !after.is_null() {
+        let path = author.path("", &format!("&limit=500&after={after}")).replace("/ves/?", "/anchors?");
+        let mut page = api.get(&path).await.json();
+        rows.append(page["anchors"].as_array_mut().unwrap());
+        after = page["next"].take();
+    }
     assert_eq!(rows.len(), count);
     for row in rows {
         let batch = row["batch_id"].as_str().unwrap();
@@ -59,7 +65,9 @@ pub(crate) async fn a_node_that_is_killed_while_it_anchors_loses_and_doubles_not
     chain.call("anvil_setIntervalMining", json!([1])).await;
     let mut node = chain.of(site.node("data")).env("ANCHOR_LEASE_SECS", "1").start().await;
     let author = Author::known_to(&node.api()).await;
-    for _ in 0..KILLS {
+    let (began, mut kills) = (Instant::now(), 0);
+    while soak_secs().map_or(kills < KILLS, |secs| began.elapsed().as_secs() < secs) {
+        kills += 1;
         for _ in 0..COMMITMENTS {
             commit(&node.api(), &author).await;
         }
@@ -69,7 +77,7 @@ pub(crate) async fn a_node_that_is_killed_while_it_anchors_loses_and_doubles_not
         node.kill();
         node = node.again().await;
     }
-    let count = KILLS * COMMITMENTS;
+    let count = kills * COMMITMENTS;
     let found = all_anchored(&chain, &node.api(), count).await;
     assert_eq!(
         (&found["pending"], &found["under_way"], &found["trouble"]),
