@@ -181,6 +181,9 @@ fn about(kind: Kind) -> &'static str {
 
 fn head_told(comparison: &Comparison) -> String {
     let Some(head) = &comparison.head else { return "the contract keeps none".to_owned() };
+    if head.head.length == 0 {
+        return "it has none: nothing of the stream is there".to_owned();
+    }
     let end = format!("event {}, state root {}", head.head.end, head.head.state_root);
     match head.beyond {
         Some(0) => format!("{end}: that of the file"),
