@@ -131,3 +131,51 @@ fn with_hash(chapter: Chapter, tx_hash: Option<bowline_types::EvmHash>) -> Chapt
         None => chapter,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bowline_line::explain::ChapterStatus;
+    use bowline_store::{AnchorTarget, SendOrigin};
+    use bowline_types::{EvmAddress, EvmHash, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_without_effect_is_told_with_its_reason() {
+        let void = AnchorSend {
+            send_id: Uuid::nil(),
+            target: AnchorTarget { chain_id: 5, contract: EvmAddress::default() },
+            origin: SendOrigin::Own,
+            sender: EvmAddress::default(),
+            nonce: Some(1),
+            call: Vec::new(),
+            gas_limit: 1,
+            state: SendState::Void,
+            created_at: Timestamp::from_micros(1),
+            mined: None,
+            settled_at: Some(Timestamp::from_micros(2)),
+            reason: Some("the block is gone".to_owned()),
+            transactions: Vec::new(),
+            batch_ids: Vec::new(),
+        };
+        let chapter = had_no_effect(&void);
+        assert_eq!((chapter.status, chapter.at), (ChapterStatus::Wrong, void.settled_at));
+        assert!(chapter.told.contains("the block is gone"), "{chapter:?}");
+    }
+
+    #[test]
+    fn a_mark_that_only_the_contract_vouches_for_has_no_block() {
+        let anchored_at = Timestamp::from_micros(3);
+        let mark = AnchorMark { chain_id: 7, tx_hash: None, block_number: None, anchored_at };
+        let chapter = on_the_chain(&mark);
+        assert_eq!((chapter.status, chapter.at), (ChapterStatus::Done, Some(anchored_at)));
+        assert_eq!(chapter.told, "its commitment is on chain 7, and final");
+        let mark = AnchorMark { tx_hash: Some(EvmHash::new([1; 32])), block_number: Some(9), ..mark };
+        let chapter = on_the_chain(&mark);
+        assert!(
+            chapter.told.contains("in block 9") && chapter.details.contains_key("tx_hash"),
+            "{chapter:?}"
+        );
+    }
+}

@@ -303,3 +303,92 @@ fn compare_head(head: OnChainHead, last: Hash, rows: &[Compared]) -> ComparedHea
     let is_ahead = head.end > end || head.length > count && is_whole;
     ComparedHead { head, beyond, is_ahead, problem }
 }
+
+#[cfg(test)]
+mod tests {
+    use bowline_types::{StoreId, StreamId, TenantId};
+    use bowline_ves::Tree;
+
+    use super::*;
+
+    /// Three commitments of two events each, as one contract knows them.
+    fn rows() -> Vec<Compared> {
+        let stream = StreamId::new(TenantId::random(), StoreId::random());
+        let now = Timestamp::from_micros(0);
+        let mut prev = Hash::ZERO;
+        let place = Some(OnChainPlace { block_number: Some(7), block_time: Some(now) });
+        let row = |start: u64| {
+            let tree = Tree::new(vec![Hash::new([1; 32]); 2]);
+            let commitment =
+                Commitment::seal(BatchId::random(), stream, &tree, start, start + 1, prev, now).unwrap();
+            prev = commitment.new_state_root;
+            Compared {
+                commitment,
+                corrected_by: None,
+                standing: Standing::Final,
+                place,
+                confirmations: Some(9),
+                problem: None,
+            }
+        };
+        [1, 3, 5].map(row).to_vec()
+    }
+
+    fn head(rows: &[Compared], state_root: Option<Hash>, end: u64, length: u64) -> ComparedHead {
+        let last = rows.last().unwrap().commitment.new_state_root;
+        let head = OnChainHead { state_root: state_root.unwrap_or(last), end, length, block_number: 7 };
+        compare_head(head, last, rows)
+    }
+
+    #[test]
+    fn the_end_on_the_chain_is_that_of_the_export_or_lies_beyond() {
+        let rows = rows();
+        let same = head(&rows, None, 6, 3);
+        assert_eq!((same.beyond, same.is_ahead, same.problem), (Some(0), false, None));
+        let ahead = head(&rows, Some(Hash::new([2; 32])), 10, 5);
+        assert_eq!((ahead.beyond, ahead.is_ahead, ahead.problem), (Some(2), true, None));
+        // Nobody can count from the middle of a stream.
+        let part = head(&rows[1..], Some(Hash::new([2; 32])), 10, 5);
+        assert_eq!((part.beyond, part.is_ahead, part.problem), (None, true, None));
+    }
+
+    #[test]
+    fn a_contract_that_contradicts_itself_is_found_out() {
+        let rows = rows();
+        let other = Some(Hash::new([2; 32]));
+        for (state_root, end, length, word) in
+            [(None, 6, 2, "2 commitments"), (None, 4, 3, "up to event 4"), (other, 6, 3, "last state root")]
+        {
+            let problem = head(&rows, state_root, end, length).problem.unwrap();
+            assert!(problem.contains(word), "{problem}");
+        }
+    }
+
+    #[test]
+    fn events_count_by_the_commitment_that_counts_for_them() {
+        let mut rows = rows();
+        let mut correction = rows[0].clone();
+        correction.commitment = correction.commitment.clone().correcting(rows[0].commitment.batch_id);
+        correction.commitment.batch_id = BatchId::random();
+        rows[0].corrected_by = Some(correction.commitment.batch_id);
+        (rows[0].place, rows[0].standing) = (None, Standing::Replaced);
+        (rows[1].place, rows[1].standing) = (None, Standing::Missing);
+        rows.push(correction);
+        let target = AnchorTarget { chain_id: 1, contract: EvmAddress::default() };
+        let mut comparison = Comparison {
+            target,
+            kind: Kind::Bowline,
+            block_number: 16,
+            block_hash: EvmHash::default(),
+            block_time: Timestamp::from_micros(0),
+            confirmations_needed: 6,
+            rows,
+            head: None,
+        };
+        assert_eq!((comparison.anchored_events(), comparison.holds()), (4, false));
+        comparison.rows.remove(1);
+        assert!(comparison.holds());
+        comparison.rows[2].place = None;
+        assert_eq!(comparison.anchored_events(), 2);
+    }
+}

@@ -1,4 +1,6 @@
 //! What the chain says: that it answers, that the contract is there, that the account may commit and can pay.
+//!
+//! A chain that can't be asked is one finding, of `anchor_chain`; the others are skipped then.
 
 use alloy_primitives::U256;
 use alloy_primitives::utils::format_ether;

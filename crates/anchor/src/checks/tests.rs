@@ -1,4 +1,6 @@
 //! Each check finds its own trouble, and no other one takes it for its own.
+//!
+//! Each case is the healthy status with one thing changed.
 
 use bowline_runtime::Status as Verdict;
 use bowline_types::{BatchId, EvmAddress, EvmHash, StoreId, StreamId, TenantId};

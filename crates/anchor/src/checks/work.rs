@@ -1,4 +1,6 @@
 //! What the work says: who does it, how much waits, what does not get into a block, which streams are set aside.
+//!
+//! It judges by what the status says and refuses to guess why: the chain's own checks tell that.
 
 use bowline_runtime::Finding;
 

@@ -102,6 +102,13 @@ fn judge(comparison: &Comparison) -> Outcome {
         return Err(Failure::no(format!("the contract contradicts itself: {problem}"))
             .next("ask another endpoint; if it says the same, do not trust the contract"));
     }
+    let replaced = comparison.rows.iter().filter(|row| row.corrected_by.is_some()).count();
+    if replaced > 0 {
+        output::talk(&format!(
+            "warning: {replaced} commitments are replaced by corrections: the chain proves their events only from the \
+             corrections on, and `bowline verify export` tells what was wrong before"
+        ));
+    }
     let unconfirmed = comparison.count(Standing::Unconfirmed);
     if unconfirmed > 0 {
         output::talk(&format!(
@@ -174,6 +181,9 @@ fn about(kind: Kind) -> &'static str {
 
 fn head_told(comparison: &Comparison) -> String {
     let Some(head) = &comparison.head else { return "the contract keeps none".to_owned() };
+    if head.head.length == 0 {
+        return "it has none: nothing of the stream is there".to_owned();
+    }
     let end = format!("event {}, state root {}", head.head.end, head.head.state_root);
     match head.beyond {
         Some(0) => format!("{end}: that of the file"),

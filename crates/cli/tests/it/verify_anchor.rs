@@ -1,4 +1,6 @@
 //! `bowline verify anchor`: exports of real nodes against real contracts, those that hold and those that do not.
+//!
+//! Nodes anchor for real; what the chain lacks was never sent there, and what is forged was signed by its agent.
 
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use crate::client::Api;
 use crate::commands::Person;
 use crate::evm::{Anvil, CHAIN};
 use crate::node::{ADMIN_KEY, Ended, bowline, bowline_in};
-use crate::site::Site;
+use crate::site::{Site, until};
 
 /// Who has a file and knows chain and contract.
 struct Verifier<'a> {
@@ -57,6 +59,14 @@ pub(crate) async fn an_export_is_held_against_the_chain(site: Arc<Site>) {
     let id = author.read(&api, 20).await[1].event_id.to_string();
     assert_eq!(chapter(&api, &id).await, Value::Null);
     author.commit(&api, None, Some(4)).await.json();
+    // In a block at once, and not final before others stand on it.
+    let told = async |words: &str| {
+        let chapter = chapter(&api, &id).await;
+        chapter["status"] == "pending" && chapter["told"].as_str().unwrap().contains(words)
+    };
+    until(async || told("with 0 of 2 blocks on top").await).await;
+    anvil.mine(1).await;
+    assert!(told("with 1 of 2 blocks on top").await);
     author.commit(&api, None, Some(8)).await.json();
     anvil.until_final(&api, &author).await;
     export(&site, &api, &author, "", "whole.ndjson").await;
@@ -224,6 +234,18 @@ pub(crate) async fn another_history_of_a_stream_is_a_no(site: Arc<Site>) {
         "the chain has another history of the stream: something else is committed there up to event 6";
     assert!(told.must(1).stderr.contains(words), "{told:?}");
     assert!(told.stderr.contains("do not trust the export"), "{told:?}");
+    // A node that would anchor the other story is told so, and its events with it.
+    drop(other);
+    let other = anvil.node(site.node("other"), &contract).start().await;
+    let forged = other.api();
+    let id = author.read(&forged, 10).await[0].event_id.to_string();
+    until(async || chapter(&forged, &id).await["status"] == "wrong").await;
+    let wrong = chapter(&forged, &id).await;
+    assert_eq!(wrong["details"]["code"], "FORKED", "{wrong}");
+    assert!(wrong["told"].as_str().unwrap().contains("the chain has another history"), "{wrong}");
+    drop(other);
+    let other = site.node("other").start().await;
+    let forged = other.api();
     // A stream that the contract has never heard of.
     let unheard = Author::known_to(&forged).await;
     unheard.grow(&forged, 3).await;
@@ -258,7 +280,9 @@ pub(crate) async fn corrections_are_held_against_the_chain(site: Arc<Site>) {
         (&correction["batch_id"], &json!(8))
     );
     assert_eq!(found["head"]["commitments_beyond"], 0, "{found}");
-    assert!(verifier.says("corrected.ndjson", &[]).await.must(0).stdout.contains("correction"));
+    let told = verifier.says("corrected.ndjson", &[]).await;
+    assert!(told.must(0).stdout.contains("correction"), "{told:?}");
+    assert!(told.stderr.contains("warning: 1 commitments are replaced by corrections"), "{told:?}");
 
     let id = author.read(&api, 20).await[1].event_id.to_string();
     let anchored = chapter(&api, &id).await;
