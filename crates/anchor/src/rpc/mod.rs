@@ -88,6 +88,8 @@ impl Rpc {
         policy: BreakerPolicy,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        // The client takes its cryptography from here; an error means that it is there already.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
             .timeout(call_time_max)
             .redirect(reqwest::redirect::Policy::none())
