@@ -1,4 +1,6 @@
 //! `bowline anchors status`: one look at anchoring.
+//!
+//! Its exit code is for monitors: 1 as soon as something is in the way. Refuses to mend anything.
 
 use bowline_anchor::status::{Blocked, ChainState, Status, Trouble, UnderWay};
 

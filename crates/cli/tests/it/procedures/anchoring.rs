@@ -1,4 +1,7 @@
 //! The page `docs/runbooks/anchors.md`, pasted beside a live node and a real chain.
+//!
+//! The chain makes a block every second, since nobody else sends anything to it. What one incident brought about is
+//! over before the next one begins.
 
 use std::sync::Arc;
 
