@@ -45,6 +45,8 @@ impl Work {
     }
 
     async fn follow_open(&self, registry: &Registry, send: &AnchorSend) -> Result<SendState, Setback> {
+        // Asked first: if a block takes one of its transactions meanwhile, the receipt is there.
+        let nonces_used = self.rpc().nonce(self.sender()).await?;
         // Any of its transactions may be the one that a block took.
         for transaction in send.transactions.iter().rev() {
             if let Some(receipt) = self.rpc().receipt(transaction.tx_hash).await? {
@@ -54,7 +56,7 @@ impl Work {
         let (Some(nonce), Some(newest)) = (send.nonce, send.transactions.last()) else {
             return self.void(send, "it holds no transaction").await;
         };
-        if self.rpc().nonce(self.sender()).await? > nonce {
+        if nonces_used > nonce {
             // Whatever the chain knows of its commitments is found when they are planned again.
             return self.void(send, &format!("another transaction used the nonce {nonce}")).await;
         }

@@ -300,7 +300,7 @@ mod tests {
         let everything = Principal::superuser();
         assert!(everything.require_stream(Permission::Admin, stream).is_ok());
         assert!(everything.require_everything().is_ok());
-        let admin = Principal { permissions: vec![Permission::Admin], ..narrow.clone() };
+        let admin = Principal { permissions: vec![Permission::Admin], ..narrow };
         assert!(
             admin.require_stream(Permission::Admin, stream).is_ok() && admin.require_everything().is_err()
         );

@@ -1,4 +1,6 @@
 //! `bowline anchors send`, `retry`, `verify` and `switch`: what somebody may ask the anchoring process for.
+//!
+//! Each makes one call. Refuses to retry every stream, or to change the contract, without being told so.
 
 use bowline_types::{BatchId, EvmAddress, EvmHash, StreamId};
 use clap::Args;

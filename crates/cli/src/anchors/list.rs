@@ -1,4 +1,6 @@
 //! `bowline anchors list`: a stream's chain with its anchors, as a table and a curve.
+//!
+//! One page at a time, in the order of the chain; the curve is of that page. Refuses to judge whether it is quick enough.
 
 use bowline_types::{BatchId, EvmHash};
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `bowline anchors show`: one commitment with everything that was ever sent for it.
+//!
+//! It tells what the node has written down; whether that is true is for `verify`.
 
 use bowline_types::{BatchId, EvmAddress, EvmHash};
 use serde::Deserialize;

@@ -1,4 +1,6 @@
 //! `bowline anchors status`: one look at anchoring.
+//!
+//! Its exit code is for monitors: 1 as soon as something is in the way. Refuses to mend anything.
 
 use bowline_anchor::status::{Blocked, ChainState, Status, Trouble, UnderWay};
 
@@ -46,7 +48,14 @@ pub(super) async fn run(context: &Context) -> Outcome {
 fn is_well(status: &Status) -> bool {
     let is_ready = |chain: &ChainState| chain.contract_problem.is_none() && chain.may_commit != Some(false);
     let chain_is_well = !status.configured || status.chain.as_ref().is_ok_and(is_ready);
-    status.trouble.is_none() && status.blocked.is_empty() && chain_is_well
+    status.trouble.is_none() && status.blocked.is_empty() && chain_is_well && !is_elsewhere(status)
+}
+
+/// Anchors went to another contract so far than the configured one.
+fn is_elsewhere(status: &Status) -> bool {
+    let (configured, chosen) =
+        ((status.chain_id, status.contract), (status.chosen_chain_id, status.chosen_contract));
+    status.configured && chosen.1.is_some() && chosen != configured
 }
 
 fn fields(status: &Status) -> Vec<(&'static str, String)> {
@@ -110,7 +119,7 @@ fn chain(status: &Status, fields: &mut Vec<(&'static str, String)>) {
     }
     let endpoints = status.endpoints.iter().map(|endpoint| format!("{} {}", endpoint.name, endpoint.breaker));
     fields.push(("endpoints", endpoints.collect::<Vec<_>>().join(", ")));
-    if status.chosen_contract != status.contract
+    if is_elsewhere(status)
         && let (Some(id), Some(chosen)) = (status.chosen_chain_id, status.chosen_contract)
     {
         fields

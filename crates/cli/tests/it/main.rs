@@ -121,6 +121,7 @@ on_both! {
     }
     procedures {
         every_block_of_the_runbook_runs,
+        every_block_of_the_anchors_page_runs,
     }
     anchors {
         anchoring_fails_and_recovers_as_the_runbook_says,

@@ -1,9 +1,10 @@
-//! The runbook `docs/runbooks/sequencer.md`, pasted block by block into a shell and into `psql` beside a live node.
+//! The runbooks of `docs/runbooks`, pasted block by block into a shell and into `psql` beside a live node.
 //!
 //! The blocks run in their order, so that one may use what another made. What an incident needs to be there (a refused
 //! event, a damaged commitment) is brought about before the first block under its heading. A block that is not run
 //! says why, and there may be few of them.
 
+mod anchoring;
 mod page;
 
 use std::os::unix::fs::symlink;
@@ -17,42 +18,38 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::author::{Author, INGEST};
+use crate::chain::Chain;
 use crate::node::{ADMIN_KEY, BINARY, Node, Spec};
 use crate::site::{Engine, Site, from_xtask, soon, until};
 use page::{Block, Kind};
 
-const RUNBOOK: &str = include_str!("../../../../docs/runbooks/sequencer.md");
-/// Blocks that may say that they are not run.
-const NOT_RUN_MAX: usize = 2;
-/// Blocks that are run on each store at least.
-const RUN_MIN: usize = 35;
-/// Headings whose incident is brought about.
-const INCIDENTS: [&str; 4] =
-    ["Rate limit exceeded", "Events rejected for their signature", "Dead letters", "A wrong commitment"];
+pub(crate) use anchoring::every_block_of_the_anchors_page_runs;
+
+/// A page of the runbooks.
+struct Page {
+    text: &'static str,
+    /// Blocks that may say that they are not run.
+    not_run_max: usize,
+    /// Blocks that are run on each store at least.
+    run_min: usize,
+    /// Headings whose incident is brought about.
+    incidents: &'static [&'static str],
+}
+
+const SEQUENCER: Page = Page {
+    text: include_str!("../../../../docs/runbooks/sequencer.md"),
+    not_run_max: 2,
+    run_min: 35,
+    incidents: &[
+        "Rate limit exceeded",
+        "Events rejected for their signature",
+        "Dead letters",
+        "A wrong commitment",
+    ],
+};
 
 pub(crate) async fn every_block_of_the_runbook_runs(site: Arc<Site>) {
-    let blocks = page::blocks(RUNBOOK);
-    let not_run = blocks.iter().filter(|block| block.kind == Kind::NotRun).count();
-    assert!(not_run <= NOT_RUN_MAX, "{not_run} blocks are not run");
-    for incident in INCIDENTS {
-        assert!(blocks.iter().any(|block| block.heading == incident), "no block is under {incident}");
-    }
-    let mut shift = Shift::begin(&site).await;
-    let engine = if site.database_url().is_some() { Engine::Postgres } else { Engine::Sqlite };
-    let mine = blocks.iter().filter(|block| block.engine.is_none_or(|only| only == engine));
-    let (mut heading, mut answer, mut run) = ("", String::new(), 0);
-    for block in mine.filter(|block| block.kind != Kind::NotRun) {
-        if heading != block.heading {
-            heading = &block.heading;
-            shift.come_upon(heading).await;
-        }
-        answer = shift.paste(block, &answer).await;
-        run += 1;
-    }
-    assert!(shift.faults.is_empty(), "{} faults\n{}", shift.faults.len(), shift.faults.join("\n\n"));
-    assert!(run >= RUN_MIN, "{run} blocks were run");
-    shift.node().await;
-    shift.stop().await;
+    Shift::begin_with(&site, site.node("data")).await.work_through(&SEQUENCER).await;
 }
 
 /// An operator's shift: a node, what was written to it, and the words that stand for both in the runbook.
@@ -63,13 +60,38 @@ struct Shift {
     author: Author,
     words: Vec<(&'static str, String)>,
     environment: Vec<(&'static str, String)>,
+    chain: Option<Arc<Chain>>,
     /// What did not go as the runbook says: all of it is told at the end.
     faults: Vec<String>,
 }
 
 impl Shift {
-    async fn begin(site: &Arc<Site>) -> Self {
-        let spec = site.node("data");
+    /// Runs every block of a page in its order.
+    async fn work_through(mut self, page: &Page) {
+        let blocks = page::blocks(page.text);
+        let not_run = blocks.iter().filter(|block| block.kind == Kind::NotRun).count();
+        assert!(not_run <= page.not_run_max, "{not_run} blocks are not run");
+        for incident in page.incidents {
+            assert!(blocks.iter().any(|block| block.heading == *incident), "no block is under {incident}");
+        }
+        let engine = if self.site.database_url().is_some() { Engine::Postgres } else { Engine::Sqlite };
+        let mine = blocks.iter().filter(|block| block.engine.is_none_or(|only| only == engine));
+        let (mut heading, mut answer, mut run) = ("", String::new(), 0);
+        for block in mine.filter(|block| block.kind != Kind::NotRun) {
+            if heading != block.heading {
+                heading = &block.heading;
+                self.come_upon(heading, page.incidents).await;
+            }
+            answer = self.paste(block, &answer).await;
+            run += 1;
+        }
+        assert!(self.faults.is_empty(), "{} faults\n{}", self.faults.len(), self.faults.join("\n\n"));
+        assert!(run >= page.run_min, "{run} blocks were run");
+        self.node().await;
+        self.stop().await;
+    }
+
+    async fn begin_with(site: &Arc<Site>, spec: Spec) -> Self {
         let node = spec.start().await;
         let api = node.api();
         let author = Author::known_to(&api).await;
@@ -109,6 +131,7 @@ impl Shift {
             author,
             words,
             environment,
+            chain: None,
             faults: Vec::new(),
         };
         if let Some(url) = site.database_url() {
@@ -133,9 +156,12 @@ impl Shift {
     }
 
     /// Brings about what the procedure under a heading is for.
-    async fn come_upon(&mut self, heading: &str) {
+    async fn come_upon(&mut self, heading: &str, incidents: &[&str]) {
         let node = self.node().await.address().to_owned();
         let api = crate::client::Api::new(&node).with_key(ADMIN_KEY);
+        if self.chain.is_some() {
+            return self.come_upon_anchors(heading, &api).await;
+        }
         match heading {
             "Rate limit exceeded" => {
                 let key = json!({"tenantId": self.author.stream.tenant_id, "rateLimit": 5});
@@ -170,7 +196,7 @@ impl Shift {
                 self.knows("<batch-id>", bad.as_str().unwrap());
                 self.site.damage_commitment(1, "merkle_root").await;
             }
-            other => assert!(!INCIDENTS.contains(&other), "nobody brings about {other}"),
+            other => assert!(!incidents.contains(&other), "nobody brings about {other}"),
         }
     }
 
@@ -264,6 +290,9 @@ impl Shift {
         }
         self.stop().await;
         self.node().await;
+        if self.chain.is_some() {
+            self.until_it_anchors().await;
+        }
     }
 
     async fn shell(&self, words: &[&str], stdin: &str) -> (Option<i32>, String) {
