@@ -35,7 +35,8 @@ impl AnchorChapters {
     async fn waiting(&self, record: &CommitmentRecord) -> Result<Chapter, StoreError> {
         let mut sends = self.anchors.sends_of(record.commitment.batch_id).await?;
         let newest = sends.pop();
-        if let Some(send) = newest.as_ref().filter(|send| send.state != SendState::Void) {
+        let is_under_way = |send: &&AnchorSend| matches!(send.state, SendState::Open | SendState::Mined);
+        if let Some(send) = newest.as_ref().filter(is_under_way) {
             return Ok(self.under_way(send).await);
         }
         let stream = record.commitment.stream;
@@ -43,7 +44,7 @@ impl AnchorChapters {
         if let Some(block) = blocks.into_iter().find(|block| block.stream == stream) {
             return Ok(set_aside(&block));
         }
-        if let Some(void) = newest {
+        if let Some(void) = newest.filter(|send| send.state == SendState::Void) {
             return Ok(had_no_effect(&void));
         }
         Ok(match self.anchors.is_configured() {

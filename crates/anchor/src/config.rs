@@ -143,12 +143,13 @@ impl Config {
         u128::from(self.fee_gwei_max) * GWEI
     }
 
-    /// When an endpoint is left alone: 5 failures within 120 s; two answers in a row close its breaker.
+    /// When an endpoint is left alone: 5 failures within 120 s, or within 6 calls that hang; two answers in a row close its breaker.
     pub(crate) fn breaker(&self) -> BreakerPolicy {
         let open_ms = self.breaker_open_secs.saturating_mul(1_000);
         BreakerPolicy {
             failures_max: 5,
-            failures_ms: 120_000,
+            // An endpoint that hangs takes the whole time of a call to fail.
+            failures_ms: self.call_secs_max.saturating_mul(6_000).max(120_000),
             open_ms,
             open_ms_max: open_ms.saturating_mul(5),
             jitter_percent: 10,

@@ -15,6 +15,12 @@ use crate::steps::Step;
 use crate::wallet::Unsigned;
 use crate::work::Work;
 
+/// The chain does not take a transaction, for a reason that is not understood.
+const REFUSED: &str = "SEND_REFUSED";
+
+/// After so many times `replace_after_secs` a send that the chain refuses is made anew.
+const REFUSED_TIMES: u64 = 10;
+
 /// What an endpoint means by refusing a signed transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BroadcastRefusal {
@@ -30,21 +36,27 @@ enum BroadcastRefusal {
 }
 
 impl Work {
-    /// Looks after a send; returns where it is now.
+    /// Looks after a send; returns where it is now. `is_lowest` says that no other one holds a lower nonce.
     pub(crate) async fn follow(
         &self,
         registry: &Registry,
         send: AnchorSend,
         head: u64,
+        is_lowest: bool,
     ) -> Result<SendState, Setback> {
         match send.state {
-            SendState::Open => self.follow_open(registry, &send).await,
+            SendState::Open => self.follow_open(registry, &send, is_lowest).await,
             SendState::Mined => self.follow_mined(registry, &send, head).await,
             SendState::Anchored | SendState::Void => Ok(send.state),
         }
     }
 
-    async fn follow_open(&self, registry: &Registry, send: &AnchorSend) -> Result<SendState, Setback> {
+    async fn follow_open(
+        &self,
+        registry: &Registry,
+        send: &AnchorSend,
+        is_lowest: bool,
+    ) -> Result<SendState, Setback> {
         // Asked first: if a block takes one of its transactions meanwhile, the receipt is there.
         let nonces_used = self.rpc().nonce(self.sender()).await?;
         // Any of its transactions may be the one that a block took.
@@ -64,12 +76,23 @@ impl Work {
             let why = format!("it is of {}, whose key is not the configured one any more", send.sender);
             return self.void(send, &why).await;
         }
+        let replace_after = self.shared.config.replace_after_secs;
+        let is_old = seconds_between(newest.recorded_at, self.clock().now()) >= replace_after;
+        if is_old && is_lowest && nonces_used < nonce {
+            // What came before it was taken back and never came again.
+            return self.void(send, &format!("the chain waits for the nonce {nonces_used} first")).await;
+        }
         if !self.rpc().knows(newest.tx_hash).await? {
             counter!(TRANSACTIONS, "event" => "rebroadcast").increment(1);
-            self.broadcast(send, newest).await?;
-        } else if seconds_between(newest.recorded_at, self.clock().now())
-            >= self.shared.config.replace_after_secs
-        {
+            if let Err(setback) = self.broadcast(send, newest).await {
+                let age = seconds_between(send.created_at, self.clock().now());
+                if setback.code == REFUSED && age >= replace_after.saturating_mul(REFUSED_TIMES) {
+                    return self.void(send, &setback.message).await;
+                }
+                return Err(setback);
+            }
+        }
+        if is_old {
             self.replace(send, newest).await?;
         }
         Ok(SendState::Open)
@@ -197,7 +220,7 @@ impl Work {
             BroadcastRefusal::Funds => Err(insufficient_funds(self.sender(), message)),
             BroadcastRefusal::Other => {
                 let fix = "look at the endpoint's own log: it does not take the transaction";
-                Err(Setback::new("SEND_REFUSED", error.to_string(), fix))
+                Err(Setback::new(REFUSED, error.to_string(), fix))
             }
         }
     }

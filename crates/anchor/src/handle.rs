@@ -190,6 +190,7 @@ impl Handle {
 
     async fn chain_state(&self) -> Result<ChainState, String> {
         let (chain, rpc) = self.0.chain.as_ref().ok_or("anchoring is not set up")?;
+        let rpc = rpc.of_any_chain();
         let text = |error: crate::rpc::RpcError| error.to_string();
         let chain_id = rpc.chain_id().await.map_err(text)?;
         let block = rpc.latest().await.map_err(text)?;
@@ -245,12 +246,12 @@ impl Handle {
 
     async fn progress(&self, record: CommitmentRecord, if_marked: Progress) -> Result<Anchored, AnchorError> {
         let sends = self.0.store.sends_of(record.commitment.batch_id).await?;
-        let send = sends.into_iter().rev().find(|send| send.state != SendState::Void);
+        let send = present(sends, record.anchor.is_some());
         let progress = match (&record.anchor, send.as_ref().map(|send| send.state)) {
             (Some(_), _) => if_marked,
-            (None, Some(SendState::Mined | SendState::Anchored)) => Progress::Mined,
+            (None, Some(SendState::Mined)) => Progress::Mined,
             (None, Some(SendState::Open)) => Progress::Sent,
-            (None, Some(SendState::Void) | None) => Progress::Pending,
+            (None, Some(SendState::Anchored | SendState::Void) | None) => Progress::Pending,
         };
         Ok(Anchored { progress, record, send })
     }
@@ -368,6 +369,17 @@ impl Handle {
         }
         Ok(self.0.store.report_anchor(report, self.0.clock.now()).await?)
     }
+}
+
+/// The send that holds a commitment now. One that was final and did not leave a mark does not: the chain has lost
+/// it, or anchors go to another contract since.
+pub fn present(sends: Vec<AnchorSend>, is_marked: bool) -> Option<AnchorSend> {
+    let holds = |send: &AnchorSend| match send.state {
+        SendState::Open | SendState::Mined => true,
+        SendState::Anchored => is_marked,
+        SendState::Void => false,
+    };
+    sends.into_iter().rev().find(holds)
 }
 
 /// What a contract says of one commitment.

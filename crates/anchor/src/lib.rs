@@ -30,7 +30,7 @@ mod work;
 pub use chapters::AnchorChapters;
 pub use config::{Config, endpoint_addresses};
 pub use error::AnchorError;
-pub use handle::{Anchored, Handle, Progress, Verification};
+pub use handle::{Anchored, Handle, Progress, Verification, present};
 pub use registry::{Kind, OnChainHead, OnChainPlace, Refusal, Registry, RegistryError};
 pub use service::{Dependencies, LEASE, Service};
 pub use steps::{Step, Steps};

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::fees::first;
 use crate::follow::insufficient_funds;
 use crate::metrics::{BALANCE, COMMITMENTS, TRANSACTIONS};
-use crate::registry::{Refusal, Registry};
+use crate::registry::{Kind, Refusal, Registry};
+use crate::rpc::RpcError;
 use crate::setback::Setback;
 use crate::steps::Step;
 use crate::wallet::Unsigned;
@@ -24,29 +25,39 @@ impl Work {
     ) -> Result<Round, Setback> {
         loop {
             let call = encode(registry, &chosen);
-            let gas = match self.rpc().estimate_gas(self.sender(), Some(self.target().contract), &call).await
-            {
-                Ok(gas) => gas,
+            let limit = match self.estimate(&call).await {
+                // What the call meets may differ a little from what was estimated.
+                Ok(gas) => gas.saturating_add(gas / 4),
                 Err(error) => match registry.refusal(&error) {
-                    Some(refusal) => return self.single_out(registry, chosen, refusal).await,
+                    Some(refusal) => match self.single_out(registry, &chosen, refusal).await? {
+                        Some(fewer) => {
+                            chosen.truncate(fewer);
+                            continue;
+                        }
+                        None => return Ok(Round::Again),
+                    },
+                    None if is_about_gas(&error) => u64::MAX,
                     None => return Err(error.into()),
                 },
             };
-            // What the call meets may differ a little from what was estimated.
-            let gas_limit = gas.saturating_add(gas / 4);
-            if gas_limit <= self.shared.config.gas_max {
-                self.send(&chosen, call, gas_limit).await?;
+            if limit <= self.shared.config.gas_max {
+                self.send(&chosen, call, limit).await?;
                 return Ok(Round::Again);
             }
             if chosen.len() == 1 {
-                let message = format!(
-                    "one commitment takes {gas_limit} gas, the limit is {}",
-                    self.shared.config.gas_max
-                );
-                return Err(Setback::new("GAS_ABOVE_CAP", message, "raise anchor.gas_max"));
+                let message = format!("one commitment takes more gas than {}", self.shared.config.gas_max);
+                return Err(Setback::new(
+                    "GAS_ABOVE_CAP",
+                    message,
+                    "raise ANCHOR_GAS_MAX, if the chain allows it",
+                ));
             }
             chosen.truncate(chosen.len().div_ceil(2));
         }
+    }
+
+    async fn estimate(&self, call: &[u8]) -> Result<u64, RpcError> {
+        self.rpc().estimate_gas(self.sender(), Some(self.target().contract), call).await
     }
 
     async fn send(&self, chosen: &[CommitmentRecord], call: Vec<u8>, gas_limit: u64) -> Result<(), Setback> {
@@ -109,38 +120,45 @@ impl Work {
         Ok(())
     }
 
-    /// The contract would refuse the call: finds the streams because of which, sets them aside, and sends nothing.
+    /// The contract would refuse the call: sets the streams aside because of which. If each one alone is taken,
+    /// returns how many of the first commitments to try by themselves.
     async fn single_out(
         &self,
         registry: &Registry,
-        chosen: Vec<CommitmentRecord>,
+        chosen: &[CommitmentRecord],
         refusal: Refusal,
-    ) -> Result<Round, Setback> {
-        // These are about the account, or about a chain that has moved since it was asked.
-        if matches!(refusal.code, "NOT_COMMITTER" | "NOT_CHAINED" | "NOT_CONTIGUOUS") {
+    ) -> Result<Option<usize>, Setback> {
+        // These are about the account, or about a chain that has moved since it was asked. The original contract
+        // refuses for no other reason, since what it has was left out.
+        let is_general = matches!(refusal.code, "NOT_COMMITTER" | "NOT_CHAINED" | "NOT_CONTIGUOUS");
+        if is_general || registry.kind() == Kind::Original {
             return Err(refusal.into());
         }
         let groups: Vec<&[CommitmentRecord]> =
             chosen.chunk_by(|a, b| a.commitment.stream == b.commitment.stream).collect();
-        let mut accepted = Vec::new();
-        for group in groups {
-            let call = encode(registry, group);
-            match self.rpc().estimate_gas(self.sender(), Some(self.target().contract), &call).await {
-                Ok(_) => accepted.push(group),
-                Err(error) => {
-                    let Some(refusal) = registry.refusal(&error) else { return Err(error.into()) };
-                    if let Some(first) = group.first() {
-                        self.block(first, refusal.code, refusal.message).await?;
-                    }
-                }
+        let mut blocked = false;
+        for group in &groups {
+            let Err(error) = self.estimate(&encode(registry, group)).await else { continue };
+            let Some(refusal) = registry.refusal(&error) else { return Err(error.into()) };
+            if let Some(first) = group.first() {
+                self.block(first, refusal.code, refusal.message).await?;
+                blocked = true;
             }
         }
-        // Each alone is taken, and together they are not: the next round sends them by themselves.
-        if accepted.len() == chosen.chunk_by(|a, b| a.commitment.stream == b.commitment.stream).count() {
-            return Err(refusal.into());
+        match groups.first() {
+            _ if blocked => Ok(None),
+            Some(first) if groups.len() > 1 => Ok(Some(first.len())),
+            _ => Err(refusal.into()),
         }
-        Ok(Round::Again)
     }
+}
+
+/// Whether an endpoint could not estimate a call because it takes more gas than it allows.
+fn is_about_gas(error: &RpcError) -> bool {
+    const WORDS: [&str; 4] = ["gas required exceeds", "out of gas", "block gas limit", "gas limit"];
+    let RpcError::Refused { message, .. } = error else { return false };
+    let message = message.to_ascii_lowercase();
+    WORDS.iter().any(|words| message.contains(words))
 }
 
 fn encode(registry: &Registry, records: &[CommitmentRecord]) -> Vec<u8> {

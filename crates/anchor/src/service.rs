@@ -48,7 +48,13 @@ impl Service {
         let Dependencies { store, clock, steps } = dependencies;
         let chain = config.chain()?;
         let chain = chain.map(|chain| {
-            let rpc = Rpc::new(&chain.addresses, config.call_time_max(), config.breaker(), &clock)?;
+            let rpc = Rpc::new(
+                &chain.addresses,
+                config.call_time_max(),
+                config.breaker(),
+                Some(config.chain_id),
+                &clock,
+            )?;
             Ok::<_, String>((chain, rpc))
         });
         let shared = Arc::new(Shared {

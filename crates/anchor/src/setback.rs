@@ -41,6 +41,10 @@ impl From<RpcError> for Setback {
                     "check L2_RPC_URL and the node behind it; anchoring goes on by itself once one answers";
                 Self { retry_ms, ..Self::new("RPC_UNAVAILABLE", message, fix) }
             }
+            RpcError::OtherChain { .. } => {
+                let fix = "set L2_CHAIN_ID to the chain that is meant, or L2_RPC_URL to an endpoint of it";
+                Self::new("CHAIN_MISMATCH", message, fix)
+            }
             RpcError::Refused { .. } => Self::new(
                 "RPC_REFUSED",
                 message,

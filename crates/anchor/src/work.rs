@@ -124,9 +124,11 @@ impl Work {
         if has_open || (mined_due && !sends.is_empty()) {
             let head = self.rpc().latest().await?.number();
             let mut still_open = false;
+            let lowest = sends.iter().filter_map(|send| send.nonce).min();
             for send in sends {
                 if send.state == SendState::Open || mined_due {
-                    still_open |= self.follow(&registry, send, head).await? == SendState::Open;
+                    let is_lowest = send.nonce == lowest;
+                    still_open |= self.follow(&registry, send, head, is_lowest).await? == SendState::Open;
                 }
             }
             self.looked_at_mined = mined_due.then(Instant::now).or(self.looked_at_mined);
@@ -164,12 +166,6 @@ impl Work {
             return Ok(registry.clone());
         }
         let target = self.target();
-        let chain_id = self.rpc().chain_id().await?;
-        if chain_id != target.chain_id {
-            let message = format!("the endpoint's chain is {chain_id}, L2_CHAIN_ID is {}", target.chain_id);
-            let fix = "set L2_CHAIN_ID to the chain that is meant, or L2_RPC_URL to an endpoint of it";
-            return Err(Setback::new("CHAIN_MISMATCH", message, fix));
-        }
         let registry = Registry::find(self.rpc().clone(), target).await?;
         if !registry.allows(self.sender()).await? {
             let message = format!("{} may not commit to the contract {}", self.sender(), target.contract);

@@ -1,14 +1,14 @@
 //! An EVM chain as far as anchors need it, over several endpoints that stand for each other.
 //!
-//! Calls go to the endpoint that answered last. One that does not answer counts against its own circuit breaker,
-//! and the next one is asked; what an endpoint *says*, also a refusal, is an answer. Nothing here knows anchors.
+//! Each call goes to the first endpoint that answers. One that does not counts against its own circuit breaker, and
+//! the next one is asked; what an endpoint *says*, also a refusal, is an answer. Nothing here knows anchors.
 
 mod transport;
 mod types;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
@@ -28,6 +28,14 @@ const TIP_DEFAULT: u128 = 1_000_000_000;
 /// A call had no effect that is known of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RpcError {
+    /// The endpoints that answer are of another chain.
+    #[error("the endpoint's chain is {found}, not {expected}")]
+    OtherChain {
+        /// The chain that is meant.
+        expected: u64,
+        /// What an endpoint says.
+        found: u64,
+    },
     /// No endpoint answered.
     #[error("no endpoint of the chain answers: {causes}")]
     Away {
@@ -61,13 +69,10 @@ pub struct EndpointState {
 
 /// The endpoints of one chain; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rpc(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    endpoints: Vec<Endpoint>,
-    /// The one that answered last.
-    preferred: AtomicUsize,
+pub struct Rpc {
+    endpoints: Arc<[Endpoint]>,
+    /// The chain that each of them must be of, if that is known.
+    chain_id: Option<u64>,
     call_time_max: Duration,
 }
 
@@ -76,10 +81,21 @@ struct Endpoint {
     name: String,
     client: RpcClient,
     breaker: CircuitBreaker,
+    /// Whether it was found to be of the right chain since it last failed.
+    is_right: AtomicBool,
+}
+
+/// Why an endpoint gave no answer that counts.
+enum Silence {
+    /// It is away, or does not serve now.
+    Away(String),
+    /// It is of another chain.
+    OtherChain(u64),
 }
 
 impl Rpc {
-    /// Endpoints by their addresses, in the order in which they are asked, each with its breaker and metrics.
+    /// Endpoints by their addresses, in the order in which they are asked, each with its breaker and metrics. With
+    /// a chain's id, what an endpoint of another chain says does not count.
     ///
     /// # Errors
     /// What is wrong with an address, or with the machine's TLS; no address is quoted.
@@ -87,6 +103,7 @@ impl Rpc {
         addresses: &[Secret],
         call_time_max: Duration,
         policy: BreakerPolicy,
+        chain_id: Option<u64>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
         // The client takes its cryptography from here; an error means that it is there already.
@@ -114,12 +131,12 @@ impl Rpc {
             let breaker = CircuitBreaker::new(format!("anchor:{name}"), policy, Arc::clone(clock));
             let client = if is_loopback(&url) { local.clone() } else { remote.clone() };
             let client = RpcClient::new(BoundedHttp::new(client, url), false);
-            endpoints.push(Endpoint { name, client, breaker });
+            endpoints.push(Endpoint { name, client, breaker, is_right: AtomicBool::new(false) });
         }
         if endpoints.is_empty() {
             return Err("no address is given".to_owned());
         }
-        Ok(Self(Arc::new(Shared { endpoints, preferred: AtomicUsize::new(0), call_time_max })))
+        Ok(Self { endpoints: endpoints.into(), chain_id, call_time_max })
     }
 
     /// Endpoints for a person or a program that asks for a while and then ends, with the settings' usual patience.
@@ -129,7 +146,13 @@ impl Rpc {
     pub fn connect(list: &Secret) -> Result<Self, String> {
         let config = Config::default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Self::new(&endpoint_addresses(list)?, config.call_time_max(), config.breaker(), &clock)
+        Self::new(&endpoint_addresses(list)?, config.call_time_max(), config.breaker(), None, &clock)
+    }
+
+    /// The same endpoints, whichever chain they are of: for whoever wants to say what is wrong with them.
+    #[must_use]
+    pub fn of_any_chain(&self) -> Self {
+        Self { chain_id: None, ..self.clone() }
     }
 
     /// How each endpoint is doing.
@@ -138,20 +161,18 @@ impl Rpc {
             name: endpoint.name.clone(),
             breaker: endpoint.breaker.state().as_str().to_owned(),
         };
-        self.0.endpoints.iter().map(state).collect()
+        self.endpoints.iter().map(state).collect()
     }
 
     /// Whether some endpoint's breaker is not open.
     pub fn passes(&self) -> bool {
-        self.0.endpoints.iter().any(|endpoint| endpoint.breaker.state() != BreakerState::Open)
+        self.endpoints.iter().any(|endpoint| endpoint.breaker.state() != BreakerState::Open)
     }
 
     async fn ask<R: RpcRecv>(&self, method: &'static str, params: Value) -> Result<R, RpcError> {
-        let endpoints = &self.0.endpoints;
-        let first = self.0.preferred.load(Ordering::Relaxed);
-        let (mut causes, mut retry_ms) = (Vec::new(), None::<u64>);
-        for index in (0..endpoints.len()).map(|step| (first + step) % endpoints.len()) {
-            let endpoint = &endpoints[index];
+        let (mut causes, mut retry_ms, mut other_chain) = (Vec::new(), None::<u64>, None);
+        let mut all_open = true;
+        for endpoint in self.endpoints.iter() {
             let pass = match endpoint.breaker.try_pass() {
                 Ok(pass) => pass,
                 Err(wait_ms) => {
@@ -160,28 +181,80 @@ impl Rpc {
                     continue;
                 }
             };
-            let call = endpoint.client.request::<Value, R>(Cow::Borrowed(method), params.clone());
-            let cause = match tokio::time::timeout(self.0.call_time_max, call).await {
-                Ok(Ok(answer)) => {
+            all_open = false;
+            let silence = match self.ask_one(endpoint, method, &params).await {
+                Ok(answer) => {
                     pass.succeed();
-                    self.0.preferred.store(index, Ordering::Relaxed);
-                    return Ok(answer);
+                    return answer;
                 }
-                Ok(Err(AlloyError::ErrorResp(refusal))) if !is_overload(&refusal) => {
-                    pass.succeed();
-                    self.0.preferred.store(index, Ordering::Relaxed);
-                    return Err(refused(&endpoint.name, &refusal));
-                }
-                Ok(Err(error)) => cause_of(&error),
-                Err(_) => format!("no answer within {} s", self.0.call_time_max.as_secs()),
+                Err(silence) => silence,
             };
-            pass.fail();
-            tracing::debug!(component = "anchor", endpoint = endpoint.name, method, cause, "Endpoint failed");
+            endpoint.is_right.store(false, Ordering::Relaxed);
+            let cause = match silence {
+                Silence::Away(cause) => {
+                    pass.fail();
+                    cause
+                }
+                // It is there; what is wrong is a setting.
+                Silence::OtherChain(found) => {
+                    pass.succeed();
+                    other_chain = Some(found);
+                    format!("its chain is {found}")
+                }
+            };
+            tracing::debug!(
+                component = "anchor",
+                endpoint = endpoint.name,
+                method,
+                cause,
+                "Endpoint gave no answer"
+            );
             causes.push(format!("{}: {cause}", endpoint.name));
         }
-        // If an endpoint was asked, it may be asked again at once.
-        let all_open = causes.iter().all(|cause| cause.ends_with("circuit breaker is open"));
-        Err(RpcError::Away { causes: causes.join("; "), retry_ms: retry_ms.filter(|_| all_open) })
+        match (self.chain_id, other_chain) {
+            (Some(expected), Some(found)) => Err(RpcError::OtherChain { expected, found }),
+            _ => Err(RpcError::Away { causes: causes.join("; "), retry_ms: retry_ms.filter(|_| all_open) }),
+        }
+    }
+
+    /// What one endpoint says to a call, also if it refuses.
+    async fn ask_one<R: RpcRecv>(
+        &self,
+        endpoint: &Endpoint,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<Result<R, RpcError>, Silence> {
+        if let Some(expected) = self.chain_id.filter(|_| !endpoint.is_right.load(Ordering::Relaxed)) {
+            let found: U64 = match self.call_one(endpoint, "eth_chainId", json!([])).await? {
+                Ok(found) => found,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if found != U64::from(expected) {
+                return Err(Silence::OtherChain(found.to()));
+            }
+            endpoint.is_right.store(true, Ordering::Relaxed);
+        }
+        self.call_one(endpoint, method, params.clone()).await
+    }
+
+    async fn call_one<R: RpcRecv>(
+        &self,
+        endpoint: &Endpoint,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Result<R, RpcError>, Silence> {
+        let call = endpoint.client.request::<Value, R>(Cow::Borrowed(method), params);
+        match tokio::time::timeout(self.call_time_max, call).await {
+            Ok(Ok(answer)) => Ok(Ok(answer)),
+            Ok(Err(AlloyError::ErrorResp(refusal))) if !is_overload(&refusal) => {
+                Ok(Err(refused(&endpoint.name, &refusal)))
+            }
+            Ok(Err(error)) => Err(Silence::Away(cause_of(&error))),
+            Err(_) => {
+                let secs = self.call_time_max.as_secs();
+                Err(Silence::Away(format!("no answer within {secs} s")))
+            }
+        }
     }
 
     /// The chain's id.

@@ -11,9 +11,6 @@ use reqwest::{Client, Url};
 /// Bytes of one answer at most.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// Characters of an endpoint's refusal that are kept.
-const TEXT_CHARS_MAX: usize = 200;
-
 /// One endpoint.
 #[derive(Clone)]
 pub(super) struct BoundedHttp {
@@ -44,14 +41,13 @@ impl BoundedHttp {
             }
             body.extend_from_slice(&chunk);
         }
+        // Some endpoints put a proper refusal under a status that is none, but these are about the endpoint itself.
+        let is_its_own = matches!(status.as_u16(), 401..=404 | 429) || status.is_server_error();
         match serde_json::from_slice::<ResponsePacket>(&body) {
-            // Some endpoints put a proper refusal under a status that is none.
-            Ok(packet) if status.is_success() || (status.is_client_error() && status != 429) => Ok(packet),
-            Ok(_) => Err(TransportErrorKind::custom_str(&format!("HTTP status {status}"))),
-            Err(error) if status.is_success() => Err(RpcError::deser_err(error, beginning(&body))),
-            Err(_) => {
-                Err(TransportErrorKind::custom_str(&format!("HTTP status {status}: {}", beginning(&body))))
-            }
+            Ok(packet) if !is_its_own => Ok(packet),
+            // What a body says may repeat the address.
+            Err(error) if status.is_success() => Err(RpcError::deser_err(error, String::new())),
+            _ => Err(TransportErrorKind::custom_str(&format!("HTTP status {status}"))),
         }
     }
 }
@@ -82,8 +78,4 @@ fn failed(error: &reqwest::Error) -> TransportError {
         false => cause.to_string(),
     };
     TransportErrorKind::custom_str(&text)
-}
-
-fn beginning(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect()
 }

@@ -7,6 +7,7 @@ mod abi;
 mod anvil;
 mod contract;
 mod corrections;
+mod endpoints;
 mod faults;
 mod gas;
 mod original;

@@ -78,10 +78,12 @@ pub(in crate::routes) async fn get(
     principal.require(Permission::Read)?;
     let record = readable(&api, &principal, batch_id).await?;
     let sends = api.anchors.sends_of(batch_id).await?;
-    let live = sends.iter().rev().find(|send| send.state != SendState::Void);
+    let attempts: Vec<Value> = sends.iter().map(send_json).collect();
+    let is_anchored = record.anchor.is_some();
+    let live = bowline_anchor::present(sends, is_anchored);
     let mut json = record_json(&record);
-    json["state"] = json!(state(record.anchor.is_some(), live));
-    json["attempts"] = sends.iter().map(send_json).collect();
+    json["state"] = json!(state(is_anchored, live.as_ref()));
+    json["attempts"] = json!(attempts);
     Ok(Json(json))
 }
 
@@ -99,15 +101,16 @@ pub(super) fn block_number(send: &AnchorSend) -> Option<u64> {
 fn state(is_anchored: bool, send: Option<&AnchorSend>) -> &'static str {
     match (is_anchored, send.map(|send| send.state)) {
         (true, _) => "anchored",
-        (false, Some(SendState::Mined | SendState::Anchored)) => "mined",
+        (false, Some(SendState::Mined)) => "mined",
         (false, Some(SendState::Open)) => "sent",
-        (false, Some(SendState::Void) | None) => "pending",
+        (false, Some(SendState::Anchored | SendState::Void) | None) => "pending",
     }
 }
 
 fn row_json(row: &AnchorRow) -> Value {
     let AnchorRow { commitment: record, send, shared_by } = row;
     let (commitment, mark) = (&record.commitment, record.anchor);
+    let send = bowline_anchor::present(send.clone().into_iter().collect(), mark.is_some());
     let send = send.as_ref();
     let gas_used = send.and_then(|send| send.mined?.gas_used);
     let gas_price = send.and_then(|send| send.mined?.gas_price);
