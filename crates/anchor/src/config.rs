@@ -122,6 +122,24 @@ impl Config {
                 problems.push(format!("anchor.{name} is 0"));
             }
         }
+        let max = u64::from(u32::MAX);
+        for (name, value) in [
+            ("interval_secs", self.interval_secs),
+            ("finality_poll_secs", self.finality_poll_secs),
+            ("reconcile_secs", self.reconcile_secs),
+            ("replace_after_secs", self.replace_after_secs),
+            ("call_secs_max", self.call_secs_max),
+            ("breaker_open_secs", self.breaker_open_secs),
+            ("lease_secs", self.lease_secs),
+            ("poll_ms", self.poll_ms),
+        ] {
+            if value > max {
+                problems.push(format!("anchor.{name} is larger than {max}"));
+            }
+        }
+        if self.chain_id == 0 || i64::try_from(self.chain_id).is_err() {
+            problems.push(format!("anchor.chain_id (L2_CHAIN_ID): no chain has the id {}", self.chain_id));
+        }
         problems
     }
 

@@ -145,6 +145,16 @@ impl Deployed {
 #[derive(Deserialize)]
 struct Artifact {
     bytecode: String,
+    #[serde(rename = "deployedBytecode")]
+    deployed: String,
+}
+
+/// Whether a contract's code is that of the `BowlineAnchor` that this release makes: what answers like one may be
+/// something else.
+pub fn is_this_release(code: &[u8]) -> bool {
+    let artifact = serde_json::from_str::<Artifact>(ARTIFACT).ok();
+    let deployed = artifact.and_then(|artifact| hex::decode(artifact.deployed.trim_start_matches("0x")).ok());
+    deployed.is_some_and(|deployed| deployed == code)
 }
 
 impl Plan {

@@ -1,6 +1,8 @@
 //! What became of a send: is it in a block, is that block still there, has it enough blocks on top, or is there
 //! something to do so that it gets into one.
 
+use std::sync::atomic::Ordering;
+
 use bowline_store::{AnchorSend, AnchorTransaction, MinedAt, SendChange, SendState};
 use bowline_ves::Commitment;
 use metrics::{counter, histogram};
@@ -17,9 +19,6 @@ use crate::work::Work;
 
 /// The chain does not take a transaction, for a reason that is not understood.
 const REFUSED: &str = "SEND_REFUSED";
-
-/// After so many times `replace_after_secs` a send that the chain refuses is made anew.
-const REFUSED_TIMES: u64 = 10;
 
 /// What an endpoint means by refusing a signed transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,13 +67,13 @@ impl Work {
         let (Some(nonce), Some(newest)) = (send.nonce, send.transactions.last()) else {
             return self.void(send, "it holds no transaction").await;
         };
-        if nonces_used > nonce {
-            // Whatever the chain knows of its commitments is found when they are planned again.
-            return self.void(send, &format!("another transaction used the nonce {nonce}")).await;
-        }
         if send.sender != self.sender() {
             let why = format!("it is of {}, whose key is not the configured one any more", send.sender);
             return self.void(send, &why).await;
+        }
+        if nonces_used > nonce {
+            // Whatever the chain knows of its commitments is found when they are planned again.
+            return self.void(send, &format!("another transaction used the nonce {nonce}")).await;
         }
         let replace_after = self.shared.config.replace_after_secs;
         let is_old = seconds_between(newest.recorded_at, self.clock().now()) >= replace_after;
@@ -86,8 +85,10 @@ impl Work {
             counter!(TRANSACTIONS, "event" => "rebroadcast").increment(1);
             if let Err(setback) = self.broadcast(send, newest).await {
                 let age = seconds_between(send.created_at, self.clock().now());
-                if setback.code == REFUSED && age >= replace_after.saturating_mul(REFUSED_TIMES) {
-                    return self.void(send, &setback.message).await;
+                if setback.code == REFUSED && age >= replace_after {
+                    // It may have been too large for the chain: the next one holds fewer.
+                    self.room.store(send.batch_ids.len() / 2, Ordering::Relaxed);
+                    self.void(send, &setback.message).await?;
                 }
                 return Err(setback);
             }
@@ -107,6 +108,7 @@ impl Work {
         self.reached(Step::ReceiptSeen).await;
         if !receipt.succeeded() {
             counter!(TRANSACTIONS, "event" => "reverted").increment(1);
+            self.reverts.fetch_add(1, Ordering::Relaxed);
             let said = self.rpc().estimate_gas(self.sender(), Some(send.target.contract), &send.call).await;
             let refusal = said.err().and_then(|error| registry.refusal(&error));
             let why = refusal.map_or("the chain does not say why".to_owned(), |refusal| refusal.message);
@@ -123,6 +125,8 @@ impl Work {
             gas_price: receipt.gas_price(),
         };
         self.change(send, SendChange::Mined(mined)).await?;
+        self.reverts.store(0, Ordering::Relaxed);
+        self.room.store(usize::MAX, Ordering::Relaxed);
         if send.mined.is_none() {
             counter!(TRANSACTIONS, "event" => "mined").increment(1);
             counter!(GAS).increment(receipt.gas_used());
@@ -162,6 +166,12 @@ impl Work {
         let known = registry.known(&commitments.iter().collect::<Vec<_>>()).await?;
         if known.iter().any(Option::is_none) {
             return self.reopen(send).await;
+        }
+        let moved = known.iter().flatten().copied().find(|block| *block > mined.block_number);
+        if let Some(block_number) = moved.filter(|_| mined.block_hash.is_none()) {
+            // The contract's word alone is known, and it names a later block now.
+            self.change(send, SendChange::Mined(MinedAt { block_number, ..mined })).await?;
+            return Ok(SendState::Mined);
         }
         self.reached(Step::FinalSeen).await;
         self.change(send, SendChange::Anchored).await?;

@@ -299,9 +299,14 @@ impl Handle {
     /// # Errors
     /// [`AnchorError::NotHolder`] if another process anchors; or that there is no such contract.
     pub async fn switch(&self) -> Result<AnchorTarget, AnchorError> {
-        let (_, rpc) = self.0.chain.as_ref().ok_or(AnchorError::NotConfigured)?;
+        let (chain, rpc) = self.0.chain.as_ref().ok_or(AnchorError::NotConfigured)?;
         let target = self.0.configured().ok_or(AnchorError::NotConfigured)?;
-        Registry::find(rpc.clone(), target).await?;
+        let sender = chain.wallet.address();
+        if !Registry::find(rpc.clone(), target).await?.allows(sender).await? {
+            let message = format!("{sender} may not commit to the contract {}", target.contract);
+            let fix = "let the contract's owner call setCommitter for the account first".to_owned();
+            return Err(AnchorError::Refused { code: "NOT_COMMITTER".to_owned(), message, fix });
+        }
         let lease = self.0.lease().clone().ok_or(AnchorError::NotHolder)?;
         self.0.store.choose_anchor_target(&lease, target, self.0.clock.now()).await?;
         tracing::warn!(component = "anchor", chain_id = target.chain_id, contract = %target.contract, "Anchors go to another contract from now on");

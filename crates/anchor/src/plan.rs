@@ -4,6 +4,8 @@
 //! could write that down), less (a reorganization), or something else (a fork, which nobody but an operator can
 //! judge).
 
+use std::sync::atomic::Ordering;
+
 use bowline_store::{
     AnchorBlock, AnchorFilter, AnchorSend, ChainQuery, CommitmentRecord, MinedAt, PendingStream, SendOrigin,
     SendState,
@@ -13,7 +15,7 @@ use metrics::counter;
 use uuid::Uuid;
 
 use crate::metrics::COMMITMENTS;
-use crate::registry::{Kind, OnChainHead, Registry};
+use crate::registry::{OnChainHead, Registry};
 use crate::setback::Setback;
 use crate::steps::Step;
 use crate::work::{Round, Work};
@@ -46,7 +48,8 @@ impl Work {
         self.reached(Step::Asked).await;
         let (mut chosen, mut changed) = (Vec::new(), false);
         for (index, PendingStream { stream, .. }) in streams.into_iter().enumerate() {
-            let room = self.shared.config.transaction_commitments_max.saturating_sub(chosen.len());
+            let most = self.shared.config.transaction_commitments_max.min(self.room.load(Ordering::Relaxed));
+            let room = most.max(1).saturating_sub(chosen.len());
             if room == 0 {
                 break;
             }
@@ -108,7 +111,7 @@ impl Work {
         let filter = AnchorFilter { stream, after: head.length, limit: 1 };
         let missing = self.store().anchor_rows(filter).await?.into_iter().next();
         match missing.and_then(|row| row.send).filter(|send| send.target == self.target()) {
-            Some(send) if send.state == SendState::Anchored => self.unmark(stream, head, &send).await,
+            Some(send) if send.state == SendState::Anchored => self.unmark(stream, head.length, &send).await,
             Some(_) => Ok(Judged::Wait),
             None => {
                 let message = format!(
@@ -124,12 +127,7 @@ impl Work {
     }
 
     /// Takes marks away that the chain does not bear out; an endpoint that is only behind proves nothing.
-    async fn unmark(
-        &self,
-        stream: StreamId,
-        head: OnChainHead,
-        lost: &AnchorSend,
-    ) -> Result<Judged, Setback> {
+    async fn unmark(&self, stream: StreamId, after: u64, lost: &AnchorSend) -> Result<Judged, Setback> {
         let Some(mined) = lost.mined else { return Ok(Judged::Wait) };
         let latest = self.rpc().latest().await?.number();
         let is_behind = latest < mined.block_number.saturating_add(self.shared.config.finality_confirmations);
@@ -141,8 +139,11 @@ impl Work {
         }
         let reason = "the chain does not have it any more";
         let now = self.clock().now();
-        let count = self.store().unmark_anchors(&self.lease, stream, head.length, reason, now).await?;
+        let count = self.store().unmark_anchors(&self.lease, stream, after, reason, now).await?;
         counter!(COMMITMENTS, "outcome" => "unmarked").increment(count);
+        if count == 0 {
+            return Ok(Judged::Wait);
+        }
         tracing::error!(component = "anchor", %stream, count, "Chain has lost anchors that were final, they are sent again");
         Ok(Judged::Changed)
     }
@@ -246,41 +247,45 @@ impl Work {
         Ok(Judged::Send(page))
     }
 
-    /// Compares all that is marked with the chain.
+    /// Compares the ends of all that is marked with the chain: whoever has a stream's end has what it continues.
     pub(crate) async fn reconcile(&self, registry: &Registry) -> Result<(), Setback> {
         let mut after = None;
         loop {
             let ends = self.store().anchored_ends(after, RECONCILED_MAX).await?;
             let Some(last) = ends.last() else { return Ok(()) };
             after = Some(last.stream);
-            if registry.kind() == Kind::Original {
-                return Ok(());
+            let mut records = Vec::with_capacity(ends.len());
+            for end in &ends {
+                records.extend(self.store().commitment(end.batch_id).await?);
             }
-            let streams: Vec<StreamId> = ends.iter().map(|end| end.stream).collect();
-            let heads = registry.heads(&streams).await?;
-            for (end, head) in ends.iter().zip(heads) {
-                if head.length >= end.position
-                    && (head.length > end.position || head.state_root == end.state_root)
-                {
-                    continue;
+            let known =
+                registry.known(&records.iter().map(|record| &record.commitment).collect::<Vec<_>>()).await?;
+            for (record, known) in records.iter().zip(known) {
+                if known.is_none() {
+                    self.repair(registry, record).await?;
                 }
-                self.repair(end, head).await?;
             }
         }
     }
 
-    async fn repair(&self, end: &bowline_store::AnchoredEnd, head: OnChainHead) -> Result<(), Setback> {
-        let Some(record) = self.store().commitment(end.batch_id).await? else { return Ok(()) };
-        if !self.is_ours(end.stream, head).await? {
-            self.block_fork(std::slice::from_ref(&record), head).await?;
-            return Ok(());
+    /// A marked commitment that the contract does not have.
+    async fn repair(&self, registry: &Registry, record: &CommitmentRecord) -> Result<(), Setback> {
+        let stream = record.commitment.stream;
+        // The original contract knows no order: each commitment that it has lost is found by itself.
+        let mut after = record.chain.position.saturating_sub(1);
+        if let Some(head) = registry.heads(&[stream]).await?.first() {
+            if !self.is_ours(stream, *head).await? {
+                self.block_fork(std::slice::from_ref(record), *head).await?;
+                return Ok(());
+            }
+            after = head.length.min(after);
         }
-        let filter = AnchorFilter { stream: end.stream, after: head.length, limit: 1 };
+        let filter = AnchorFilter { stream, after, limit: 1 };
         let lost = self.store().anchor_rows(filter).await?.into_iter().next().and_then(|row| row.send);
         if let Some(send) =
             lost.filter(|send| send.state == SendState::Anchored && send.target == self.target())
         {
-            self.unmark(end.stream, head, &send).await?;
+            self.unmark(stream, after, &send).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use bowline_ves::{Commitment, Hash, stream_hash};
 use crate::abi::BowlineAnchor::{self, BowlineAnchorErrors};
 use crate::abi::OriginalAnchor;
 use crate::handle::seconds;
-use crate::rpc::{Rpc, RpcError};
+use crate::rpc::{Rpc, RpcError, shortened};
 
 /// Which interface a contract has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -302,9 +302,9 @@ fn explain(data: &Bytes, message: &str) -> Refusal {
         return Refusal { code, message };
     }
     let message = match Revert::abi_decode(data) {
-        Ok(revert) => revert.reason,
+        Ok(revert) => shortened(&revert.reason),
         Err(_) if data.is_empty() => message.to_owned(),
-        Err(_) => format!("{message}: {data}"),
+        Err(_) => shortened(&format!("{message}: {data}")),
     };
     Refusal { code: "REVERTED", message }
 }

@@ -107,7 +107,11 @@ impl Service {
     /// One try to get the lease, and all the work as long as it is held. Returns after how long to try again.
     async fn term(&self, chain: &(Chain, Rpc)) -> Duration {
         let third = Duration::from_millis(self.shared.config.lease_secs * 1_000 / 3);
-        let Ok(Some(lease)) = self.take().await else {
+        let taken = self.take().await;
+        if let Err(error) = &taken {
+            tracing::warn!(component = "anchor", %error, "Lease can't be taken");
+        }
+        let Ok(Some(lease)) = taken else {
             // Another process anchors: this one shows how that goes on.
             show_backlog(&self.shared).await.ok();
             return third;
@@ -121,7 +125,8 @@ impl Service {
             () = work.run() => {}
         }
         tracing::warn!(component = "anchor", epoch = lease.epoch, "Another process may anchor now");
-        *self.shared.lease() = None;
+        // What was in this process's way may not be in another one's.
+        (*self.shared.lease(), *self.shared.trouble()) = (None, None);
         gauge!(LEADER).set(0.0);
         third
     }

@@ -10,6 +10,7 @@ use bowline_store::AnchorTarget;
 use bowline_types::{BatchId, EvmAddress, EvmHash, Timestamp};
 use bowline_ves::{Commitment, ExportReport, Hash};
 
+use crate::deploy::is_this_release;
 use crate::handle::seconds;
 use crate::registry::{Kind, OnChainHead, OnChainPlace, Registry, RegistryError};
 use crate::rpc::{Block, Rpc, RpcError};
@@ -119,6 +120,9 @@ pub struct Comparison {
     pub target: AnchorTarget,
     /// Its kind.
     pub kind: Kind,
+    /// Whether its code is that of the `BowlineAnchor` of this release. If it is not, what it answers is only as good
+    /// as whoever wrote it.
+    pub code_is_known: bool,
     /// The block that all answers are about.
     pub block_number: u64,
     /// Its hash.
@@ -176,6 +180,7 @@ pub async fn compare(rpc: &Rpc, source: Source, export: &ExportReport) -> Result
     }
     let target = AnchorTarget { chain_id: found, contract: source.contract };
     let registry = Registry::find(rpc.clone(), target).await?;
+    let code_is_known = is_this_release(&rpc.code(source.contract).await?);
     let block = rpc.latest().await?;
     let registry = registry.at(block.number());
     let head = registry.heads(&[export.stream]).await?.into_iter().next();
@@ -190,6 +195,7 @@ pub async fn compare(rpc: &Rpc, source: Source, export: &ExportReport) -> Result
     Ok(Comparison {
         target,
         kind: registry.kind(),
+        code_is_known,
         block_number: block.number(),
         block_hash: block.hash(),
         block_time: seconds(block.timestamp()),
@@ -376,6 +382,7 @@ mod tests {
         rows.push(correction);
         let target = AnchorTarget { chain_id: 1, contract: EvmAddress::default() };
         let mut comparison = Comparison {
+            code_is_known: true,
             target,
             kind: Kind::Bowline,
             block_number: 16,

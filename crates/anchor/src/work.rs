@@ -6,6 +6,7 @@
 //! always the chain's own count, and a contract that knows everything before can be asked what a call would do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bowline_runtime::Clock;
@@ -60,6 +61,10 @@ pub(crate) struct Work {
     /// The last wake-up that was obeyed.
     heard: u64,
     setbacks: u32,
+    /// Commitments of the next transaction at most: fewer after the chain has refused one.
+    pub(crate) room: AtomicUsize,
+    /// Transactions in a row that were reverted in their blocks.
+    pub(crate) reverts: AtomicU32,
 }
 
 impl Work {
@@ -83,6 +88,8 @@ impl Work {
             draining: false,
             heard,
             setbacks: 0,
+            room: AtomicUsize::new(usize::MAX),
+            reverts: AtomicU32::new(0),
         }
     }
 
@@ -201,7 +208,10 @@ impl Work {
     }
 
     fn recovered(&mut self) {
-        self.setbacks = 0;
+        // What is reverted costs gas, so the pauses go on growing until something is mined well.
+        if self.reverts.load(Ordering::Relaxed) == 0 {
+            self.setbacks = 0;
+        }
         if let Some(trouble) = self.shared.trouble().take() {
             tracing::info!(component = "anchor", code = trouble.code, "Anchoring goes on");
         }

@@ -50,7 +50,9 @@ macro_rules! evm_bytes {
             type Err = ParseEvmError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let refuse = || ParseEvmError { given: text.chars().take(80).collect(), digits: 2 * $len };
+                // What is longer may be a key that stands in the wrong place.
+                let given = if text.len() > 2 * $len + 2 { "a longer text" } else { text };
+                let refuse = || ParseEvmError { given: given.to_owned(), digits: 2 * $len };
                 let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
                 if digits.len() != 2 * $len {
                     return Err(refuse());

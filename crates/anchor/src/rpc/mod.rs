@@ -22,6 +22,10 @@ use self::transport::BoundedHttp;
 pub use self::types::{Block, Log, Receipt};
 use crate::config::{Config, endpoint_addresses};
 
+/// Words and characters of what an endpoint says that are kept.
+const TEXT_WORDS_MAX: usize = 60;
+const TEXT_CHARS_MAX: usize = 300;
+
 /// What a node answers if it has no opinion on tips: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
 
@@ -380,6 +384,14 @@ fn address(address: EvmAddress) -> Address {
     Address::from(*address.as_bytes())
 }
 
+/// What an endpoint says, as far as a person reads it. A word with a long path in it may be an address with a key.
+pub(crate) fn shortened(text: &str) -> String {
+    let is_path = |word: &str| word.contains('/') && word.len() > 8;
+    let words =
+        text.split_whitespace().take(TEXT_WORDS_MAX).map(|word| if is_path(word) { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ").chars().take(TEXT_CHARS_MAX).collect()
+}
+
 /// "Too many requests" in the words of several providers: another endpoint may have time.
 fn is_overload(refusal: &ErrorPayload) -> bool {
     refusal.code == 429 || refusal.code == -32005 || refusal.is_retry_err()
@@ -389,16 +401,18 @@ fn refused(endpoint: &str, refusal: &ErrorPayload) -> RpcError {
     RpcError::Refused {
         endpoint: endpoint.to_owned(),
         code: refusal.code,
-        message: refusal.message.chars().take(300).collect(),
+        message: shortened(&refusal.message),
         revert: refusal.as_revert_data(),
     }
 }
 
 fn cause_of(error: &alloy_transport::TransportError) -> String {
     match error {
-        AlloyError::DeserError { err, .. } => format!("the answer can't be read: {err}"),
+        AlloyError::DeserError { err, .. } => {
+            format!("the answer can't be read: {}", shortened(&err.to_string()))
+        }
         AlloyError::NullResp => "the answer is empty".to_owned(),
-        AlloyError::ErrorResp(refusal) => format!("overloaded: {}", refusal.message),
-        error => error.to_string(),
+        AlloyError::ErrorResp(refusal) => format!("overloaded: {}", shortened(&refusal.message)),
+        error => shortened(&error.to_string()),
     }
 }

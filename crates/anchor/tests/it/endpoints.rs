@@ -27,7 +27,10 @@ async fn what_an_endpoint_of_another_chain_says_does_not_count() {
     rig.commit(stream, 1).await;
     let text = rig.until_trouble(&running, "CHAIN_MISMATCH").await;
     assert!(text.contains("chain is 5, not 31337"), "{text}");
-    assert!(rig.rows(stream).await[..2].iter().all(|row| row.commitment.anchor.is_some()), "nothing is unmarked");
+    assert!(
+        rig.rows(stream).await[..2].iter().all(|row| row.commitment.anchor.is_some()),
+        "nothing is unmarked"
+    );
     proxy.mend();
     rig.all_anchored(stream).await;
     assert_eq!(rig.on_chain(stream).await, 3);
@@ -43,7 +46,8 @@ async fn locked(status: &'static str) -> String {
             tokio::spawn(async move {
                 let mut request = [0; 4_096];
                 let _ = client.read(&mut request).await;
-                let body = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"/secret-key is locked"}}"#;
+                let body =
+                    r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"/secret-key is locked"}}"#;
                 let answer = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()

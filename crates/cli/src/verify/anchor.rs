@@ -102,6 +102,12 @@ fn judge(comparison: &Comparison) -> Outcome {
         return Err(Failure::no(format!("the contract contradicts itself: {problem}"))
             .next("ask another endpoint; if it says the same, do not trust the contract"));
     }
+    if !comparison.code_is_known {
+        output::talk(
+            "warning: the contract's code is not that of this release's BowlineAnchor: what it says is only as good as \
+             whoever wrote it",
+        );
+    }
     let replaced = comparison.rows.iter().filter(|row| row.corrected_by.is_some()).count();
     if replaced > 0 {
         output::talk(&format!(
@@ -161,6 +167,7 @@ fn print(comparison: &Comparison, report: &ExportReport) -> Result<(), Failure> 
         ),
         ("contract", format!("{} on chain {}", comparison.target.contract, comparison.target.chain_id)),
         ("kind", about(comparison.kind).to_owned()),
+        ("code", code_told(comparison).to_owned()),
         (
             "asked about",
             format!(
@@ -176,6 +183,13 @@ fn about(kind: Kind) -> &'static str {
     match kind {
         Kind::Bowline => "BowlineAnchor: one history a stream, which every commitment continues",
         Kind::Original => "the original's: Merkle roots under ids, without order or block",
+    }
+}
+
+fn code_told(comparison: &Comparison) -> &'static str {
+    match comparison.code_is_known {
+        true => "that of this release",
+        false => "not that of this release's BowlineAnchor",
     }
 }
 
@@ -210,6 +224,7 @@ pub(crate) fn to_json(comparison: &Comparison, export: Value) -> Value {
         "chain_id": comparison.target.chain_id,
         "contract": comparison.target.contract,
         "contract_kind": comparison.kind,
+        "contract_code_is_known": comparison.code_is_known,
         "block_number": comparison.block_number,
         "block_hash": comparison.block_hash,
         "block_time": comparison.block_time,

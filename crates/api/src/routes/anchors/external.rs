@@ -78,6 +78,14 @@ pub(in crate::routes) async fn report(
 ) -> Result<Json<Value>, ApiError> {
     principal.require_everything()?;
     let ReportRequest { chain_tx_hash: tx_hash, chain_id, block_number, gas_used } = request;
+    for (name, value) in
+        [("chain_id", Some(chain_id)), ("block_number", block_number), ("gas_used", gas_used)]
+    {
+        let is_known = value.is_none_or(|value| i64::try_from(value).is_ok());
+        if !is_known || (name == "chain_id" && chain_id == 0) {
+            return Err(ApiError::new(Code::InvalidFieldValue, format!("`{name}` is no such number")));
+        }
+    }
     let report = ReportedAnchor { batch_id, chain_id, tx_hash, block_number, gas_used };
     let status = match api.anchors.report(report).await? {
         ReportOutcome::Recorded => "anchored",

@@ -39,13 +39,14 @@ CREATE INDEX anchor_sends_live ON anchor_sends (nonce) WHERE state IN ('open', '
 CREATE INDEX anchor_sends_mined ON anchor_sends (tx_hash) WHERE tx_hash IS NOT NULL;
 
 CREATE TABLE anchor_transactions (
-    tx_hash     bytea PRIMARY KEY CHECK (length(tx_hash) = 32),
+    tx_hash     bytea NOT NULL CHECK (length(tx_hash) = 32),
     send_id     uuid NOT NULL,
     ordinal     bigint NOT NULL,
     raw         bytea NOT NULL,
     fee_max     text NOT NULL,
     tip         text NOT NULL,
     recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (send_id, tx_hash),
     UNIQUE (send_id, ordinal)
 );
 

@@ -39,13 +39,14 @@ CREATE INDEX anchor_sends_live ON anchor_sends (nonce) WHERE state IN ('open', '
 CREATE INDEX anchor_sends_mined ON anchor_sends (tx_hash) WHERE tx_hash IS NOT NULL;
 
 CREATE TABLE anchor_transactions (
-    tx_hash     BLOB PRIMARY KEY CHECK (length(tx_hash) = 32),
+    tx_hash     BLOB NOT NULL CHECK (length(tx_hash) = 32),
     send_id     BLOB NOT NULL REFERENCES anchor_sends,
     ordinal     INTEGER NOT NULL,
     raw         BLOB NOT NULL,
     fee_max     TEXT NOT NULL,
     tip         TEXT NOT NULL,
     recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (send_id, tx_hash),
     UNIQUE (send_id, ordinal)
 ) STRICT;
 

@@ -206,8 +206,15 @@ async fn void(
         .bind(reason)
         .execute(&mut *connection)
         .await?;
-    let freed = sqlx::query("UPDATE anchors SET void = true WHERE send_id = $1").bind(send_id);
-    freed.execute(connection).await.map(drop)
+    // What it was stays to be seen; nobody sends its bytes again.
+    for sql in [
+        "UPDATE anchors SET void = true WHERE send_id = $1",
+        "UPDATE anchor_sends SET call = '' WHERE send_id = $1",
+        "UPDATE anchor_transactions SET raw = '' WHERE send_id = $1",
+    ] {
+        sqlx::query(sql).bind(send_id).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// What a chain has lost of a stream.

@@ -167,6 +167,10 @@ fn void(transaction: &Transaction<'_>, send_id: Uuid, reason: &str, now: Timesta
         (send_id.as_bytes(), now.micros(), reason),
     )?;
     transaction.execute("UPDATE anchors SET void = 1 WHERE send_id = ?1", [send_id.as_bytes()])?;
+    // What it was stays to be seen; nobody sends its bytes again.
+    transaction.execute("UPDATE anchor_sends SET call = x'' WHERE send_id = ?1", [send_id.as_bytes()])?;
+    transaction
+        .execute("UPDATE anchor_transactions SET raw = x'' WHERE send_id = ?1", [send_id.as_bytes()])?;
     Ok(())
 }
 
