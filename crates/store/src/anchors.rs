@@ -139,7 +139,7 @@ pub struct AnchorSend {
     pub sender: EvmAddress,
     /// The account's nonce; none if it is not ours.
     pub nonce: Option<u64>,
-    /// The call's data; empty once it is final.
+    /// The call's data; empty once it is final or void.
     pub call: Vec<u8>,
     /// Gas limit of its transactions.
     pub gas_limit: u64,
@@ -153,7 +153,7 @@ pub struct AnchorSend {
     pub settled_at: Option<Timestamp>,
     /// Why it is void.
     pub reason: Option<String>,
-    /// What was signed for it, oldest first; none any more once it is final.
+    /// What was signed for it, oldest first; none any more once it is final, and without raw bytes once it is void.
     pub transactions: Vec<AnchorTransaction>,
     /// Its commitments, in the order of the call.
     pub batch_ids: Vec<BatchId>,
