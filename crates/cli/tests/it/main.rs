@@ -9,6 +9,7 @@
 mod access;
 mod admin;
 mod anchor_crashes;
+mod anchor_doctor;
 mod anchors;
 mod api_key_life;
 mod author;
@@ -122,6 +123,9 @@ on_both! {
     procedures {
         every_block_of_the_runbook_runs,
         every_block_of_the_anchors_page_runs,
+    }
+    anchor_doctor {
+        the_doctor_names_what_is_in_the_way_of_anchors,
     }
     anchors {
         anchoring_fails_and_recovers_as_the_runbook_says,
