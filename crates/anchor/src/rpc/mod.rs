@@ -14,7 +14,7 @@ use std::time::Duration;
 use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_client::RpcClient;
-use bowline_runtime::{BreakerPolicy, BreakerState, CircuitBreaker, Clock, SystemClock};
+use bowline_runtime::{BreakerPolicy, CircuitBreaker, Clock, SystemClock};
 use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
@@ -166,11 +166,6 @@ impl Rpc {
             breaker: endpoint.breaker.state().as_str().to_owned(),
         };
         self.endpoints.iter().map(state).collect()
-    }
-
-    /// Whether some endpoint's breaker is not open.
-    pub fn passes(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.breaker.state() != BreakerState::Open)
     }
 
     async fn ask<R: RpcRecv>(&self, method: &'static str, params: Value) -> Result<R, RpcError> {
