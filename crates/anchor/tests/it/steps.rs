@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bowline_anchor::{Step, Steps};
+use bowline_store::{AnchorStore as _, SendState};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::rig::{Rig, new_stream};
@@ -29,21 +32,17 @@ impl Steps for StopAt {
     }
 }
 
-async fn dies_at(step: Step) {
-    let rig = Rig::new().await;
-    let streams = [new_stream(), new_stream()];
-    for stream in streams {
-        rig.commit(stream, 2).await;
-    }
+/// A process that dies at that step.
+async fn die(rig: &Rig, step: Step) {
     let stop = Arc::new(StopAt { step, is_there: AtomicBool::new(false), told: Notify::new() });
     let dying = rig.start_with(&rig.config, Some(Arc::clone(&stop) as Arc<dyn Steps>));
     let mining = async {
         loop {
             rig.chain.anvil.mine(1).await;
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let there = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+    let there = tokio::time::timeout(Duration::from_secs(20), async {
         tokio::select! {
             () = stop.told.notified() => {}
             () = mining => {}
@@ -52,6 +51,15 @@ async fn dies_at(step: Step) {
     there.await.unwrap_or_else(|_| panic!("{step:?} was never reached"));
     assert!(stop.is_there.load(Ordering::SeqCst));
     dying.kill().await;
+}
+
+async fn dies_at(step: Step) {
+    let rig = Rig::new().await;
+    let streams = [new_stream(), new_stream()];
+    for stream in streams {
+        rig.commit(stream, 2).await;
+    }
+    die(&rig, step).await;
     let running = rig.start();
     for stream in streams {
         let rows = rig.all_anchored(stream).await;
@@ -74,4 +82,22 @@ async fn a_process_that_dies_anywhere_loses_and_doubles_nothing() {
     for step in Step::ALL {
         dies_at(step).await;
     }
+}
+
+#[tokio::test]
+async fn a_recorded_transaction_that_the_chain_refuses_gives_way_to_smaller_ones() {
+    let mut rig = Rig::new().await;
+    rig.config.replace_after_secs = 1;
+    let stream = new_stream();
+    let made = rig.commit(stream, 20).await;
+    die(&rig, Step::Recorded).await;
+    // What was estimated to fit does not any more.
+    rig.chain.anvil.call("evm_setBlockGasLimit", json!(["0x493e0"])).await;
+    rig.chain.anvil.mine(1).await;
+    let running = rig.start();
+    rig.until_trouble(&running, "SEND_REFUSED").await;
+    let rows = rig.all_anchored(stream).await;
+    assert!(rows.iter().all(|row| row.shared_by < 20) && rig.on_chain(stream).await == 20);
+    let sends = rig.store.sends_of(made[0].commitment.batch_id).await.unwrap();
+    assert_eq!((sends[0].state, sends.len() > 1), (SendState::Void, true), "{sends:?}");
 }
