@@ -3,15 +3,11 @@
 
 use std::time::Duration;
 
-use bowline_runtime::BreakerPolicy;
 use bowline_types::{EvmAddress, Secret};
 use serde::{Deserialize, Serialize};
 
-use crate::rpc::parse_address;
 use crate::wallet::Wallet;
-
-/// Endpoints at most.
-const ENDPOINTS_MAX: usize = 8;
+use bowline_evm::{Patience, endpoint_addresses};
 
 const GWEI: u128 = 1_000_000_000;
 
@@ -162,48 +158,13 @@ impl Config {
     }
 
     /// When an endpoint is left alone: 5 failures within 120 s, or within 6 calls that hang; two answers in a row close its breaker.
-    pub(crate) fn breaker(&self) -> BreakerPolicy {
-        let open_ms = self.breaker_open_secs.saturating_mul(1_000);
-        BreakerPolicy {
-            failures_max: 5,
-            // An endpoint that hangs takes the whole time of a call to fail.
-            failures_ms: self.call_secs_max.saturating_mul(6_000).max(120_000),
-            open_ms,
-            open_ms_max: open_ms.saturating_mul(5),
-            jitter_percent: 10,
-            successes_min: 2,
-            probe_ms_max: self.call_secs_max.saturating_mul(2_000),
-        }
-    }
-
-    pub(crate) fn call_time_max(&self) -> Duration {
-        Duration::from_secs(self.call_secs_max)
+    pub(crate) fn patience(&self) -> Patience {
+        Patience { call_secs_max: self.call_secs_max, breaker_open_secs: self.breaker_open_secs }
     }
 
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms.max(10))
     }
-}
-
-/// The addresses of a list with commas.
-///
-/// # Errors
-/// What is wrong with one of them; none is quoted.
-pub fn endpoint_addresses(list: &Secret) -> Result<Vec<Secret>, String> {
-    let addresses: Vec<Secret> = list
-        .reveal()
-        .split(',')
-        .map(str::trim)
-        .filter(|address| !address.is_empty())
-        .map(Secret::new)
-        .collect();
-    if addresses.is_empty() || addresses.len() > ENDPOINTS_MAX {
-        return Err(format!("{} addresses are given, 1 to {ENDPOINTS_MAX} are taken", addresses.len()));
-    }
-    for (index, address) in addresses.iter().enumerate() {
-        parse_address(address.reveal()).map_err(|problem| format!("address {}: {problem}", index + 1))?;
-    }
-    Ok(addresses)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use crate::fees::{AboveCap, Fees, first};
 use crate::registry::{Kind, Registry, RegistryError};
-use crate::rpc::{Receipt, Rpc, RpcError};
 use crate::wallet::{Unsigned, Wallet};
+use bowline_evm::{Receipt, Rpc, RpcError};
 
 /// The contract as it was compiled.
 const ARTIFACT: &str = include_str!("../../../contracts/artifacts/BowlineAnchor.json");

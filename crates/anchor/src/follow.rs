@@ -11,11 +11,11 @@ use crate::fees::{Fees, replacement};
 use crate::handle::seconds_between;
 use crate::metrics::{COMMITMENTS, GAS, SECONDS, TRANSACTIONS};
 use crate::registry::Registry;
-use crate::rpc::{Receipt, RpcError};
 use crate::setback::Setback;
 use crate::steps::Step;
 use crate::wallet::Unsigned;
 use crate::work::Work;
+use bowline_evm::{Receipt, RpcError};
 
 /// The chain does not take a transaction, for a reason that is not understood.
 const REFUSED: &str = "SEND_REFUSED";

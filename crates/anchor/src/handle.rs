@@ -20,9 +20,9 @@ use uuid::Uuid;
 use crate::config::{Chain, Config};
 use crate::error::AnchorError;
 use crate::registry::{Kind, Registry};
-use crate::rpc::Rpc;
 use crate::service::LEASE;
 use crate::status::{Blocked, ChainState, Holder, Status, Trouble, UnderWay};
+use bowline_evm::Rpc;
 
 /// Sends and blocked streams that a status names.
 const NAMED_MAX: usize = 100;
@@ -191,7 +191,7 @@ impl Handle {
     async fn chain_state(&self) -> Result<ChainState, String> {
         let (chain, rpc) = self.0.chain.as_ref().ok_or("anchoring is not set up")?;
         let rpc = rpc.of_any_chain();
-        let text = |error: crate::rpc::RpcError| error.to_string();
+        let text = |error: bowline_evm::RpcError| error.to_string();
         let chain_id = rpc.chain_id().await.map_err(text)?;
         let block = rpc.latest().await.map_err(text)?;
         let sender = chain.wallet.address();

@@ -17,7 +17,6 @@ mod handle;
 mod metrics;
 mod plan;
 mod registry;
-pub mod rpc;
 mod send;
 mod service;
 mod setback;
@@ -28,7 +27,7 @@ mod wallet;
 mod work;
 
 pub use chapters::AnchorChapters;
-pub use config::{Config, endpoint_addresses};
+pub use config::Config;
 pub use error::AnchorError;
 pub use handle::{Anchored, Handle, Progress, Verification, present};
 pub use registry::{Kind, OnChainHead, OnChainPlace, Refusal, Registry, RegistryError};

@@ -12,7 +12,7 @@ use bowline_ves::{Commitment, Hash, stream_hash};
 use crate::abi::BowlineAnchor::{self, BowlineAnchorErrors};
 use crate::abi::OriginalAnchor;
 use crate::handle::seconds;
-use crate::rpc::{Rpc, RpcError, shortened};
+use bowline_evm::{Rpc, RpcError, shortened};
 
 /// Which interface a contract has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -10,11 +10,11 @@ use crate::fees::first;
 use crate::follow::insufficient_funds;
 use crate::metrics::{BALANCE, COMMITMENTS, TRANSACTIONS};
 use crate::registry::{Kind, Refusal, Registry};
-use crate::rpc::RpcError;
 use crate::setback::Setback;
 use crate::steps::Step;
 use crate::wallet::Unsigned;
 use crate::work::{Round, Work};
+use bowline_evm::RpcError;
 
 impl Work {
     /// Sends one transaction for these commitments, or for the first of them if they are too many for one.

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::config::{Chain, Config};
 use crate::handle::{Handle, Shared, seconds_between};
 use crate::metrics::{LEADER, OLDEST, PENDING, UNDER_WAY};
-use crate::rpc::Rpc;
 use crate::steps::Steps;
 use crate::work::Work;
+use bowline_evm::Rpc;
 
 /// The lease's name.
 pub const LEASE: &str = "anchors";
@@ -48,13 +48,7 @@ impl Service {
         let Dependencies { store, clock, steps } = dependencies;
         let chain = config.chain()?;
         let chain = chain.map(|chain| {
-            let rpc = Rpc::new(
-                &chain.addresses,
-                config.call_time_max(),
-                config.breaker(),
-                Some(config.chain_id),
-                &clock,
-            )?;
+            let rpc = Rpc::new("anchor", &chain.addresses, config.patience(), Some(config.chain_id), &clock)?;
             Ok::<_, String>((chain, rpc))
         });
         let shared = Arc::new(Shared {

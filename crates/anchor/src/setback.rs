@@ -4,7 +4,7 @@ use bowline_store::StoreError;
 
 use crate::fees::AboveCap;
 use crate::registry::{Refusal, RegistryError};
-use crate::rpc::RpcError;
+use bowline_evm::RpcError;
 
 /// What stopped a round; the next one tries again.
 #[derive(Debug, Clone, PartialEq, Eq)]

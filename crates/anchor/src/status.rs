@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::registry::Kind;
-use crate::rpc::EndpointState;
+use bowline_evm::EndpointState;
 
 /// What is in the way of all anchoring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use bowline_ves::{Commitment, ExportReport, Hash};
 use crate::deploy::is_this_release;
 use crate::handle::seconds;
 use crate::registry::{Kind, OnChainHead, OnChainPlace, Registry, RegistryError};
-use crate::rpc::{Block, Rpc, RpcError};
+use bowline_evm::{Block, Rpc, RpcError};
 
 /// Commitments that one call asks about.
 const PAGE_COMMITMENTS_MAX: usize = 200;

@@ -19,11 +19,11 @@ use crate::config::Chain;
 use crate::handle::{Shared, seconds_between};
 use crate::metrics::{BALANCE, ERRORS};
 use crate::registry::Registry;
-use crate::rpc::Rpc;
 use crate::service::show_backlog;
 use crate::setback::Setback;
 use crate::status::Trouble;
 use crate::steps::{Step, Steps};
+use bowline_evm::Rpc;
 
 /// Between two tries when something is in the way, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(300);

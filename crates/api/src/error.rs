@@ -129,7 +129,9 @@ impl From<StoreError> for ApiError {
             StoreError::Full(_) => {
                 "the database has no room left and takes no events until there is; nothing was done, reading goes on"
             }
-            StoreError::LeaseLost(_) => "another process took this work over; nothing was done, try again",
+            StoreError::LeaseLost(_) | StoreError::SourceMoved(_) | StoreError::CursorMoved { .. } => {
+                "another process took this work over; nothing was done, try again"
+            }
             StoreError::NewerSchema { .. } | StoreError::NeedsMigration { .. } | StoreError::Internal(_) => {
                 "the database failed; the server's log says why"
             }

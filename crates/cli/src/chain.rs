@@ -2,7 +2,7 @@
 //!
 //! An address often holds the key to an account at a provider, so none is ever printed whole.
 
-use bowline_anchor::rpc::{Rpc, RpcError};
+use bowline_evm::{Rpc, RpcError};
 use bowline_types::Secret;
 use reqwest::Url;
 

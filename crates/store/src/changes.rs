@@ -22,11 +22,25 @@ pub enum ChangeKind {
     Schemas,
     /// What the anchoring process should look at at once.
     Anchors,
+    /// Triggers.
+    Triggers,
+    /// Jobs for workers.
+    Jobs,
+    /// The circuit breakers before deliveries.
+    Breakers,
 }
 
 impl ChangeKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::AgentKeys, Self::ApiKeys, Self::Schemas, Self::Anchors];
+    pub const ALL: [Self; 7] = [
+        Self::AgentKeys,
+        Self::ApiKeys,
+        Self::Schemas,
+        Self::Anchors,
+        Self::Triggers,
+        Self::Jobs,
+        Self::Breakers,
+    ];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +49,9 @@ impl ChangeKind {
             Self::ApiKeys => "api_keys",
             Self::Schemas => "schemas",
             Self::Anchors => "anchors",
+            Self::Triggers => "triggers",
+            Self::Jobs => "jobs",
+            Self::Breakers => "breakers",
         }
     }
 
@@ -49,6 +66,9 @@ impl ChangeKind {
             Self::ApiKeys => 1,
             Self::Schemas => 2,
             Self::Anchors => 3,
+            Self::Triggers => 4,
+            Self::Jobs => 5,
+            Self::Breakers => 6,
         }
     }
 }
@@ -98,7 +118,7 @@ mod tests {
         woken.mark_unchanged();
         changes.observe(ChangeKind::ApiKeys, 1);
         assert!(!woken.has_changed().unwrap());
-        assert_eq!(ChangeKind::ALL.map(|kind| changes.epoch(kind)), [0, 2, 0, 0]);
+        assert_eq!(ChangeKind::ALL.map(|kind| changes.epoch(kind)), [0, 2, 0, 0, 0, 0, 0]);
         assert!(ChangeKind::ALL.iter().all(|kind| ChangeKind::parse(kind.as_str()) == Some(*kind)));
     }
 }

@@ -14,6 +14,10 @@ mod dead_letters;
 
 mod diagnostics;
 
+mod jobs;
+mod sources;
+mod triggers;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -25,8 +29,11 @@ use uuid::Uuid;
 pub use self::anchors::{AnchorStore, LeaseStore};
 pub use self::budgets::BudgetStore;
 pub use self::diagnostics::Diagnostics;
+pub use self::jobs::JobStore;
 pub use self::keys::KeyStore;
 pub use self::schemas::SchemaStore;
+pub use self::sources::SourceStore;
+pub use self::triggers::TriggerStore;
 use crate::records::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, CommitmentFilter, CommitmentOrigin, CommitmentRecord,
     CursorRecord, InsertCommitment, Page, ReadQuery, RegisterKey, SequencerKeyRecord, StoredEvent,
@@ -48,8 +55,11 @@ pub trait LineStore:
     + CorrectionStore
     + DeadLetterStore
     + Diagnostics
+    + JobStore
     + KeyStore
     + SchemaStore
+    + SourceStore
+    + TriggerStore
     + Debug
     + Send
     + Sync

@@ -24,6 +24,17 @@ pub enum StoreError {
     /// Another process has taken the lease that the call was made under; nothing was done.
     #[error("another process holds the lease `{0}` now")]
     LeaseLost(String),
+    /// A chain's checkpoint is not where the step starts: another process indexes that chain. Nothing was done.
+    #[error("the checkpoint of chain {0} is not where the step starts")]
+    SourceMoved(u64),
+    /// A follower's cursor is not where the step starts: another process was faster. Nothing was done.
+    #[error("the cursor is at {at}, and the step starts at {expected}")]
+    CursorMoved {
+        /// Where it is.
+        at: u64,
+        /// Where the step starts.
+        expected: u64,
+    },
     /// The database holds a schema that this binary does not know.
     #[error(
         "the database has schema version {found} and this binary knows {known}: run the newer binary that \
@@ -61,7 +72,9 @@ impl StoreError {
     /// The code that a client sees.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Unavailable(_) | Self::LeaseLost(_) => Code::ServiceUnavailable,
+            Self::Unavailable(_) | Self::LeaseLost(_) | Self::SourceMoved(_) | Self::CursorMoved { .. } => {
+                Code::ServiceUnavailable
+            }
             Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
             Self::Full(_) => Code::StorageFull,
             Self::KeysChanged { .. } => Code::KeysChanged,
@@ -74,6 +87,8 @@ impl StoreError {
         match self {
             Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Full(_) | Self::KeysChanged { .. } => true,
             Self::LeaseLost(_)
+            | Self::SourceMoved(_)
+            | Self::CursorMoved { .. }
             | Self::NewerSchema { .. }
             | Self::NeedsMigration { .. }
             | Self::Internal(_) => false,

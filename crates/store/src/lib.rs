@@ -12,6 +12,7 @@ mod corrections;
 mod diagnostics;
 mod error;
 mod gate;
+mod job_records;
 mod key_records;
 mod letters;
 mod metrics;
@@ -21,8 +22,10 @@ mod postgres;
 mod records;
 mod sequencing;
 mod snapshot;
+mod sources;
 mod sqlite;
 mod tail;
+mod trigger_records;
 
 pub use anchors::{
     AnchorBacklog, AnchorBlock, AnchorFilter, AnchorMark, AnchorRow, AnchorSend, AnchorTarget,
@@ -31,8 +34,8 @@ pub use anchors::{
 };
 pub use changes::{ChangeKind, Changes};
 pub use contract::{
-    AnchorStore, BudgetStore, CorrectionStore, DeadLetterStore, Diagnostics, KeyStore, LeaseStore, LineStore,
-    SchemaStore,
+    AnchorStore, BudgetStore, CorrectionStore, DeadLetterStore, Diagnostics, JobStore, KeyStore, LeaseStore,
+    LineStore, SchemaStore, SourceStore, TriggerStore,
 };
 pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
 pub use diagnostics::{
@@ -41,6 +44,10 @@ pub use diagnostics::{
 };
 pub use error::StoreError;
 pub use gate::{Room, WriteGate};
+pub use job_records::{
+    AttemptRecord, AttemptStatus, BreakerKey, BreakerRecord, BreakerReport, BreakerState, Claim, ClaimedJob,
+    JobEnd, JobFilter, JobRecord, JobReport, JobState, NewJob, QueueDepth,
+};
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,
     RotatedKey,
@@ -64,11 +71,16 @@ pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
     Unreadable,
 };
+pub use sources::{BlockMark, ChainAdvance, ChainCheckpoint};
 pub use sqlite::{
     SqliteConfig, SqliteInspector, SqliteSnapshot, SqliteStore, copy_sqlite, fold_sqlite_log,
     sqlite_companions,
 };
 pub use tail::Tail;
+pub use trigger_records::{
+    ActionRecord, BreakerSettings, ConditionRecord, MatchCommit, ProcessedEvent, PutTrigger, StateKey,
+    TriggerChange, TriggerFilter, TriggerRecord,
+};
 
 /// Height of the lowest tree level that is stored with a commitment: a proof reads the 2^10 leaves around
 /// its event and this level upwards, never the whole tree.

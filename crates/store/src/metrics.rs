@@ -47,6 +47,8 @@ pub(crate) fn count_error(error: crate::StoreError) -> crate::StoreError {
         crate::StoreError::Full(_) => "full",
         crate::StoreError::KeysChanged { .. } => "keys_changed",
         crate::StoreError::LeaseLost(_) => "lease_lost",
+        crate::StoreError::SourceMoved(_) => "source_moved",
+        crate::StoreError::CursorMoved { .. } => "cursor_moved",
         crate::StoreError::NewerSchema { .. }
         | crate::StoreError::NeedsMigration { .. }
         | crate::StoreError::Internal(_) => "internal",

@@ -34,6 +34,9 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     8 "0008_corrections",
     9 "0009_dead_letters",
     10 "0010_anchors",
+    11 "0011_sources",
+    12 "0012_triggers",
+    13 "0013_jobs",
 ];
 
 /// From this version on commitments may be corrected, and have a place in their chain.

@@ -3,6 +3,7 @@
 //! Every other crate speaks these types. This crate refuses to do I/O, to be async, and to hold any
 //! subsystem's configuration: what only one subsystem needs lives in that subsystem.
 
+mod chain;
 mod code;
 mod evm;
 mod ids;
@@ -10,6 +11,7 @@ mod limits;
 mod secret;
 mod timestamp;
 
+pub use chain::{chain_agent, chain_stream, chain_stream_name, public_tenant};
 pub use code::Code;
 pub use evm::{EvmAddress, EvmHash, ParseEvmError};
 pub use ids::{

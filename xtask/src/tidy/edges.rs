@@ -21,9 +21,12 @@ const TYPES: &str = "bowline-types";
 const VES: &str = "bowline-ves";
 const RUNTIME: &str = "bowline-runtime";
 const STORE: &str = "bowline-store";
+const EVM: &str = "bowline-evm";
 const LINE: &str = "bowline-line";
 const SCHEMAS: &str = "bowline-schemas";
 const ANCHOR: &str = "bowline-anchor";
+const INDEXER: &str = "bowline-indexer";
+const TRIGGERS: &str = "bowline-triggers";
 const API: &str = "bowline-api";
 const NODE: &str = "bowline-node";
 const CLI: &str = "bowline-cli";
@@ -33,12 +36,27 @@ const LAYERS: &[Row] = &[
     Row { name: VES, layer: 0, may_use: &[TYPES] },
     Row { name: RUNTIME, layer: 0, may_use: &[TYPES] },
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
+    Row { name: EVM, layer: 1, may_use: &[TYPES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: SCHEMAS, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
-    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
-    Row { name: API, layer: 4, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR] },
-    Row { name: NODE, layer: 5, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR, API] },
-    Row { name: CLI, layer: 6, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, ANCHOR, API, NODE] },
+    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE] },
+    Row { name: INDEXER, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE] },
+    Row { name: TRIGGERS, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
+    Row {
+        name: API,
+        layer: 4,
+        may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR, INDEXER, TRIGGERS],
+    },
+    Row {
+        name: NODE,
+        layer: 5,
+        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, SCHEMAS, ANCHOR, INDEXER, TRIGGERS, API],
+    },
+    Row {
+        name: CLI,
+        layer: 6,
+        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, ANCHOR, INDEXER, TRIGGERS, API, NODE],
+    },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];
 

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::Kind;
-use crate::rpc::EndpointState;
 use crate::status::{Blocked, ChainState, Holder, Trouble, UnderWay};
+use bowline_evm::EndpointState;
 
 const NOW: i64 = 1_700_000_000_000_000;
 

@@ -9,9 +9,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bowline_anchor::deploy::{Deployed, Deployment, deploy};
-use bowline_anchor::rpc::Rpc;
 use bowline_anchor::verify::{Comparison, Source};
 use bowline_anchor::{Config, Wallet};
+use bowline_evm::Rpc;
 use bowline_types::{Secret, StreamId};
 use bowline_ves::ExportReport;
 use reqwest::Url;

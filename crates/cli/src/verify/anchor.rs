@@ -3,9 +3,9 @@
 //! The node that made the export is not asked. Offline it is shown that the file is what it says, and the chain shows
 //! that its commitments stood there at a time that the node's operator could not choose afterwards.
 
-use bowline_anchor::rpc::Rpc;
 use bowline_anchor::verify::{Compared, Comparison, Source, Standing, VerifyError, compare};
 use bowline_anchor::{Config, Kind, RegistryError};
+use bowline_evm::Rpc;
 use bowline_types::EvmAddress;
 use bowline_ves::ExportReport;
 use clap::Args;

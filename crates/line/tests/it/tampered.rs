@@ -4,8 +4,11 @@
 //! refused before it reaches the store or answered from what the store said.
 
 mod anchors;
+mod jobs;
 mod letters;
 mod registries;
+mod sources;
+mod triggers;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -13,6 +13,7 @@ mod dead_letters;
 mod diagnostics;
 mod error;
 mod guard;
+mod jobs;
 mod key_lifecycle;
 mod keys;
 mod listen;
@@ -20,6 +21,8 @@ mod read;
 mod rows;
 mod schemas;
 mod snapshot;
+mod sources;
+mod triggers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -12,6 +12,7 @@ mod commitments;
 mod copy;
 mod dead_letters;
 mod diagnostics;
+mod jobs;
 mod key_lifecycle;
 mod keys;
 mod pool;
@@ -19,6 +20,8 @@ mod read;
 mod rows;
 mod schemas;
 mod snapshot;
+mod sources;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

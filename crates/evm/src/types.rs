@@ -1,4 +1,4 @@
-//! The parts of a chain's answers that anchors need; everything else of them is passed over, so that a chain
+//! The parts of a chain's answers that are asked for here; everything else of them is passed over, so that a chain
 //! with fields and transaction types of its own is readable too.
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128};

@@ -1,10 +1,7 @@
-//! An EVM chain as far as anchors need it, over several endpoints that stand for each other.
+//! The calls, and the endpoints that they go to.
 //!
 //! Each call goes to the first endpoint that answers. One that does not counts against its own circuit breaker, and
-//! the next one is asked; what an endpoint *says*, also a refusal, is an answer. Nothing here knows anchors.
-
-mod transport;
-mod types;
+//! the next one is asked; what an endpoint *says*, also a refusal, is an answer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,13 +15,15 @@ use bowline_runtime::{BreakerPolicy, CircuitBreaker, Clock, SystemClock};
 use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
-use self::transport::BoundedHttp;
-pub use self::types::{Block, Log, Receipt};
-use crate::config::{Config, endpoint_addresses};
+use crate::transport::BoundedHttp;
+use crate::types::{Block, Log, Receipt};
 
 /// Words and characters of what an endpoint says that are kept.
 const TEXT_WORDS_MAX: usize = 60;
 const TEXT_CHARS_MAX: usize = 300;
+
+/// Endpoints at most.
+const ENDPOINTS_MAX: usize = 8;
 
 /// What a node answers if it has no opinion on tips: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
@@ -71,6 +70,41 @@ pub struct EndpointState {
     pub breaker: String,
 }
 
+/// How long endpoints may take, and how long one that failed is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Seconds that an endpoint may take to answer.
+    pub call_secs_max: u64,
+    /// Seconds that an endpoint which failed is left alone at first; five times as long at most.
+    pub breaker_open_secs: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call_secs_max: 30, breaker_open_secs: 60 }
+    }
+}
+
+impl Patience {
+    fn call_time_max(self) -> Duration {
+        Duration::from_secs(self.call_secs_max)
+    }
+
+    fn breaker(self) -> BreakerPolicy {
+        let open_ms = self.breaker_open_secs.saturating_mul(1_000);
+        BreakerPolicy {
+            failures_max: 5,
+            // An endpoint that hangs takes the whole time of a call to fail.
+            failures_ms: self.call_secs_max.saturating_mul(6_000).max(120_000),
+            open_ms,
+            open_ms_max: open_ms.saturating_mul(5),
+            jitter_percent: 10,
+            successes_min: 2,
+            probe_ms_max: self.call_secs_max.saturating_mul(2_000),
+        }
+    }
+}
+
 /// The endpoints of one chain; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rpc {
@@ -98,18 +132,20 @@ enum Silence {
 }
 
 impl Rpc {
-    /// Endpoints by their addresses, in the order in which they are asked, each with its breaker and metrics. With
+    /// Endpoints by their addresses, in the order in which they are asked, each with its breaker and metrics, which
+    /// are named after `purpose`. With
     /// a chain's id, what an endpoint of another chain says does not count.
     ///
     /// # Errors
     /// What is wrong with an address, or with the machine's TLS; no address is quoted.
     pub fn new(
+        purpose: &str,
         addresses: &[Secret],
-        call_time_max: Duration,
-        policy: BreakerPolicy,
+        patience: Patience,
         chain_id: Option<u64>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        let (call_time_max, policy) = (patience.call_time_max(), patience.breaker());
         // The client takes its cryptography from here; an error means that it is there already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = |is_local: bool| {
@@ -132,7 +168,7 @@ impl Rpc {
             if endpoints.iter().any(|known| known.name == name) {
                 name = format!("{name}#{}", index + 1);
             }
-            let breaker = CircuitBreaker::new(format!("anchor:{name}"), policy, Arc::clone(clock));
+            let breaker = CircuitBreaker::new(format!("{purpose}:{name}"), policy, Arc::clone(clock));
             let client = if is_loopback(&url) { local.clone() } else { remote.clone() };
             let client = RpcClient::new(BoundedHttp::new(client, url), false);
             endpoints.push(Endpoint { name, client, breaker, is_right: AtomicBool::new(false) });
@@ -148,9 +184,8 @@ impl Rpc {
     /// # Errors
     /// What is wrong with an address, or with the machine's TLS; no address is quoted.
     pub fn connect(list: &Secret) -> Result<Self, String> {
-        let config = Config::default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Self::new(&endpoint_addresses(list)?, config.call_time_max(), config.breaker(), None, &clock)
+        Self::new("client", &endpoint_addresses(list)?, Patience::default(), None, &clock)
     }
 
     /// The same endpoints, whichever chain they are of: for whoever wants to say what is wrong with them.
@@ -202,7 +237,7 @@ impl Rpc {
                 }
             };
             tracing::debug!(
-                component = "anchor",
+                component = "evm",
                 endpoint = endpoint.name,
                 method,
                 cause,
@@ -360,13 +395,37 @@ impl Rpc {
     }
 }
 
-/// The address, if it is one that can be asked; secrets in it are not repeated.
-pub(crate) fn parse_address(text: &str) -> Result<reqwest::Url, String> {
+/// The address, if it is one that can be asked.
+///
+/// # Errors
+/// What is wrong with it; secrets in it are not repeated.
+pub fn parse_address(text: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(text.trim()).map_err(|error| error.to_string())?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         scheme => Err(format!("`{scheme}` is neither http nor https")),
     }
+}
+
+/// The addresses of a list with commas.
+///
+/// # Errors
+/// What is wrong with one of them; none is quoted.
+pub fn endpoint_addresses(list: &Secret) -> Result<Vec<Secret>, String> {
+    let addresses: Vec<Secret> = list
+        .reveal()
+        .split(',')
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .map(Secret::new)
+        .collect();
+    if addresses.is_empty() || addresses.len() > ENDPOINTS_MAX {
+        return Err(format!("{} addresses are given, 1 to {ENDPOINTS_MAX} are taken", addresses.len()));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        parse_address(address.reveal()).map_err(|problem| format!("address {}: {problem}", index + 1))?;
+    }
+    Ok(addresses)
 }
 
 fn is_loopback(url: &reqwest::Url) -> bool {
@@ -380,7 +439,7 @@ fn address(address: EvmAddress) -> Address {
 }
 
 /// What an endpoint says, as far as a person reads it. A word with a long path in it may be an address with a key.
-pub(crate) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     let is_path = |word: &str| word.contains('/') && word.len() > 8;
     let words =
         text.split_whitespace().take(TEXT_WORDS_MAX).map(|word| if is_path(word) { "…" } else { word });
