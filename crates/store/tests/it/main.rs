@@ -26,6 +26,7 @@ mod races;
 mod reading;
 mod runbook;
 mod schemas;
+mod sources;
 mod support;
 
 macro_rules! on {
@@ -157,5 +158,15 @@ conformance! {
         a_schemas_number_is_given_once,
         the_newest_active_schema_judges,
         every_process_hears_of_a_changed_schema,
+    }
+    sources {
+        a_checkpoint_moves_with_its_events,
+        a_step_from_elsewhere_changes_nothing,
+        an_event_that_is_not_new_fails_the_whole_step,
+        a_reorganization_forgets_marks_and_counts_a_generation,
+        the_newest_marks_are_kept,
+        of_two_steps_at_a_time_one_is_taken,
+        a_dropped_step_is_whole_or_absent,
+        a_step_that_was_signed_before_a_change_of_keys_is_refused,
     }
 }
