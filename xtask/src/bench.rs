@@ -9,6 +9,7 @@ mod anchor;
 mod load;
 mod node;
 mod report;
+mod triggers;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,10 @@ pub(crate) enum What {
     /// Takes about two minutes. The Markdown goes to stdout and into the output file, between its `bench anchor`
     /// marks.
     Anchor(Options),
+    /// Measure how fast logs get from a chain on the line, beside Ponder, and what matching and delivery reach
+    ///
+    /// The Markdown goes to stdout and into the output file, between its `bench triggers` marks.
+    Triggers(Options),
 }
 
 #[derive(Args)]
@@ -95,6 +100,7 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<bool> {
     match what {
         What::Ingest(options) => ingest(workspace, options),
         What::Anchor(options) => anchor::run(workspace, options),
+        What::Triggers(options) => triggers::run(workspace, options),
     }
 }
 

@@ -7,6 +7,7 @@ mod anchor;
 mod bodies;
 mod commit;
 mod drive;
+mod index;
 mod ingest;
 mod verify;
 mod writer;
@@ -31,6 +32,8 @@ pub(crate) enum What {
     Commit(commit::Options),
     /// Commitments a second that get on a chain, and their gas, against a development node
     Anchor(anchor::Options),
+    /// Logs a second that get from a chain on the line, beside what its endpoint alone delivers
+    Index(index::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -42,5 +45,6 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Writer(options) => block_on(writer::run(context, options)),
         What::Commit(options) => block_on(commit::run(context, options)),
         What::Anchor(options) => block_on(anchor::run(context, options)),
+        What::Index(options) => block_on(index::run(context, options)),
     }
 }

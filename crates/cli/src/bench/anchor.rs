@@ -200,7 +200,7 @@ async fn spent(store: &dyn LineStore, streams: &[StreamId]) -> Result<(u64, u64)
 }
 
 /// The most memory that this process has had; none where the system does not say.
-fn peak_memory_kib() -> Option<u64> {
+pub(super) fn peak_memory_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()

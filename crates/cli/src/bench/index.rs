@@ -1,0 +1,263 @@
+//! `bowline bench index`: how many logs of a chain get on the line in a second, beside how many the chain's endpoint
+//! alone delivers.
+//!
+//! A development node is filled with feedback of a reputation registry first, with as many logs in a transaction as
+//! are told. The endpoint alone means: all logs asked for in ranges, one after the other, and parsed. The indexer then
+//! starts at the first block, with a scratch store, and is done when it has caught up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{B256, Bytes, U256};
+use alloy_sol_types::{SolCall as _, sol};
+use bowline_evm::{Bounds, Patience, Rpc};
+use bowline_indexer::{ChainConfig, ChainState, Config, Dependencies, Registries, Service};
+use bowline_node::open_store;
+use bowline_runtime::{Clock, Shutdown, SystemClock, Tasks};
+use bowline_types::{EvmAddress, Secret, chain_stream};
+use bowline_ves::{SecretKey, SequencerSigner};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::anchor::peak_memory_kib;
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::{output, progress};
+
+/// The chain's id of development nodes.
+const CHAIN: u64 = 31_337;
+/// Blocks of one question when the endpoint alone is measured.
+const RANGE_BLOCKS: u64 = 50;
+/// Empty blocks on top of the logs, so that all of them are deep.
+const BLOCKS_ON_TOP: u64 = 100;
+/// Gas of one log, and then some.
+const GAS_A_LOG: u64 = 12_000;
+const POLL: Duration = Duration::from_millis(20);
+const RUN_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+const REGISTRY: &str = include_str!("../../../../contracts/artifacts/test/ERC8004Reputation.json");
+
+sol! {
+    struct Feedback {
+        uint256 agentId;
+        uint64 index;
+        int128 value;
+        uint8 decimals;
+        string tag1;
+        string tag2;
+        string endpoint;
+        string uri;
+        bytes32 hash;
+    }
+    function giveMany(Feedback calldata f, uint256 count) external;
+}
+
+/// `bowline bench index`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// A development node on this machine (chain 31337) without a limit on a block's gas that matters
+    #[arg(long, value_name = "URL")]
+    rpc_url: String,
+    /// Logs
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    logs: u64,
+    /// Logs in a transaction, and so in a block
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=2_000))]
+    in_block: u64,
+    /// Also keep the line here, instead of in a scratch folder
+    #[arg(long, value_name = "URL")]
+    store_url: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, options: Options) -> Outcome {
+    let node = DevNode::new(&options.rpc_url)?;
+    let registry = node.deploy().await?;
+    let blocks = node.fill(context, registry, &options).await?;
+    let logs = options.logs.div_ceil(options.in_block) * options.in_block;
+    let rpc_secs = fetch_all(&options.rpc_url, registry, blocks, logs).await?;
+    let (index_secs, engine) = index_all(&options, registry, blocks, logs).await?;
+    let rate = |secs: f64| logs as f64 / secs;
+    let memory_mib = peak_memory_kib().map(|kib| kib / 1_024);
+    if context.is_json() {
+        let line = json!({
+            "logs": logs, "in_block": options.in_block, "contract": registry.to_string(), "store": engine,
+            "rpc_seconds": rpc_secs, "rpc_logs_per_sec": rate(rpc_secs), "index_seconds": index_secs,
+            "indexed_logs_per_sec": rate(index_secs), "ratio": rpc_secs / index_secs, "peak_memory_mib": memory_mib,
+        });
+        output::line(&line.to_string())?;
+        return Ok(Exit::Done);
+    }
+    output::line(&format!("endpoint alone  {:>9.0} logs/s  ({rpc_secs:.1} s)", rate(rpc_secs)))?;
+    output::line(&format!("on the line     {:>9.0} logs/s  ({index_secs:.1} s, {engine})", rate(index_secs)))?;
+    output::line(&format!("ratio           {:>9.2}", rpc_secs / index_secs))?;
+    Ok(Exit::Done)
+}
+
+/// Asks for all logs in ranges and parses them; returns seconds.
+async fn fetch_all(url: &str, registry: EvmAddress, blocks: u64, logs: u64) -> Result<f64, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let bounds = Bounds { requests_per_sec: 0, answer_bytes_max: 64 << 20 };
+    let rpc = Rpc::bounded("bench", &[Secret::new(url)], Patience::default(), bounds, Some(CHAIN), &clock)
+        .map_err(Failure::usage)?;
+    let (began, mut found) = (Instant::now(), 0);
+    for from in (1..=blocks).step_by(RANGE_BLOCKS as usize) {
+        let to = blocks.min(from + RANGE_BLOCKS - 1);
+        let answer = rpc.logs_in_range(&[registry], from, to).await;
+        found += answer.map_err(|error| crate::chain::failed(&error))?.len() as u64;
+    }
+    if found != logs {
+        return Err(Failure::no(format!("the endpoint has {found} logs instead of {logs}")));
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Indexes all into a new store; returns seconds and the store's engine.
+async fn index_all(
+    options: &Options,
+    registry: EvmAddress,
+    blocks: u64,
+    logs: u64,
+) -> Result<(f64, &'static str), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::no(error.to_string());
+    let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir();
+    let scratch = scratch.map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?;
+    let mut settings = bowline_node::Config::default().store;
+    settings.url = options.store_url.as_deref().map(Secret::new);
+    let (store, _) =
+        open_store(&settings, scratch.path().join("bowline.db"), true).await.map_err(|e| failed(&e))?;
+    let key = || SecretKey::random().map_err(|error| Failure::usage(error.to_string()));
+    let signer =
+        Arc::new(SequencerSigner { sequencer_id: uuid::Uuid::new_v4(), key_version: 1, key: key()? });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let config = Config { chains: vec![chain(&options.rpc_url, registry)?], ..Config::default() };
+    let dependencies = Dependencies { store: Arc::clone(&store), clock, signer, key: Arc::new(key()?) };
+    let (service, handle) = Service::build(&config, dependencies).map_err(Failure::usage)?;
+    let tasks = Tasks::new(Shutdown::new());
+    let began = Instant::now();
+    service.spawn(&tasks);
+    let is_done = || {
+        let status = handle.status();
+        status.iter().all(|chain| chain.state == ChainState::Live && chain.block >= Some(blocks))
+    };
+    while !is_done() {
+        if began.elapsed() > RUN_TIME_MAX {
+            return Err(Failure::no(format!("the indexer is not done: {:?}", handle.status())));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let head = store.head(chain_stream(CHAIN)).await.map_err(|e| failed(&e))?.map_or(0, |head| head.head);
+    tasks.shutdown().begin();
+    tasks.join(Duration::from_secs(30)).await.map_err(|e| failed(&e))?;
+    let engine = store.engine();
+    store.close().await;
+    if head != logs {
+        return Err(Failure::no(format!("{head} events are on the line instead of {logs}")));
+    }
+    Ok((seconds, engine))
+}
+
+fn chain(url: &str, registry: EvmAddress) -> Result<ChainConfig, Failure> {
+    let zero = EvmAddress::default().to_string();
+    let settings = json!({
+        "chain_id": CHAIN, "rpc_urls": url, "start_block": 1, "requests_per_sec": 0,
+        "registries": { "identity": zero, "reputation": registry.to_string(), "validation": zero },
+    });
+    serde_json::from_value(settings).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// A development node, whose first account signs by itself.
+struct DevNode {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl DevNode {
+    fn new(url: &str) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build();
+        let http = http.map_err(|error| Failure::usage(format!("cannot start the client: {error}")))?;
+        Ok(Self { url: url.to_owned(), http })
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
+        let away = |error: reqwest::Error| {
+            Failure::new(Exit::Unreachable, format!("the development node: {}", error.without_url()))
+                .next("start one with `anvil --gas-limit 3000000000` and give its address with --rpc-url")
+        };
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let answer: Value =
+            self.http.post(&self.url).json(&body).send().await.map_err(away)?.json().await.map_err(away)?;
+        match answer.get("result") {
+            Some(result) => Ok(result.clone()),
+            None => Err(Failure::no(format!("{method}: {}", answer["error"]))),
+        }
+    }
+
+    async fn send(&self, mut transaction: Value) -> Result<String, Failure> {
+        let accounts = self.call("eth_accounts", json!([])).await?;
+        transaction["from"] = accounts[0].clone();
+        let hash = self.call("eth_sendTransaction", json!([transaction])).await?;
+        Ok(hash.as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn receipt(&self, hash: &str) -> Result<Value, Failure> {
+        let since = Instant::now();
+        loop {
+            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await?;
+            if !receipt.is_null() {
+                return match receipt["status"] == "0x1" {
+                    true => Ok(receipt),
+                    false => Err(Failure::no("a transaction of the benchmark failed")),
+                };
+            }
+            if since.elapsed() > Duration::from_secs(60) {
+                return Err(Failure::no("the development node mines nothing"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn deploy(&self) -> Result<EvmAddress, Failure> {
+        let artifact: Value =
+            serde_json::from_str(REGISTRY).map_err(|error| Failure::no(format!("the artifact: {error}")))?;
+        let code = artifact["bytecode"].as_str().unwrap_or_default();
+        let code = format!("0x{}", code.trim_start_matches("0x"));
+        let hash = self.send(json!({ "data": code })).await?;
+        let receipt = self.receipt(&hash).await?;
+        let contract = receipt["contractAddress"].as_str().unwrap_or_default();
+        contract.parse().map_err(|_| Failure::no("the registry has no address"))
+    }
+
+    /// Fills the chain; returns its last block.
+    async fn fill(&self, context: &Context, registry: EvmAddress, options: &Options) -> Result<u64, Failure> {
+        let f = Feedback {
+            agentId: U256::from(1_000),
+            index: 1,
+            value: 8_750,
+            decimals: 2,
+            tag1: "quality".to_owned(),
+            tag2: "latency".to_owned(),
+            endpoint: "https://agent.example/mcp".to_owned(),
+            uri: "ipfs://bafybeihhal5hlbylkibniig6j72wdrm7lr4nf6z47natleh2jkyosrg7di".to_owned(),
+            hash: B256::repeat_byte(7),
+        };
+        let call = giveManyCall { f, count: U256::from(options.in_block) };
+        let data = Bytes::from(call.abi_encode());
+        let gas = format!("{:#x}", 100_000 + options.in_block * GAS_A_LOG);
+        let bar = progress::count(context.quiet(), Some(options.logs));
+        let mut last = String::new();
+        for _ in 0..options.logs.div_ceil(options.in_block) {
+            let transaction = json!({ "to": registry.to_string(), "data": data, "gas": gas });
+            last = self.send(transaction).await?;
+            bar.inc(options.in_block);
+        }
+        bar.finish_and_clear();
+        self.receipt(&last).await?;
+        self.call("anvil_mine", json!([format!("{BLOCKS_ON_TOP:#x}")])).await?;
+        let number = self.call("eth_blockNumber", json!([])).await?;
+        let number = number.as_str().unwrap_or_default().trim_start_matches("0x");
+        u64::from_str_radix(number, 16).map_err(|_| Failure::no("the chain has no height"))
+    }
+}
