@@ -6,6 +6,7 @@
 mod anchor;
 mod bodies;
 mod commit;
+mod deliver;
 mod drive;
 mod index;
 mod ingest;
@@ -32,6 +33,8 @@ pub(crate) enum What {
     Commit(commit::Options),
     /// Commitments a second that get on a chain, and their gas, against a development node
     Anchor(anchor::Options),
+    /// Webhooks a second that events of the server at --url lead to, and how soon one arrives
+    Deliver(deliver::Options),
     /// Logs a second that get from a chain on the line, beside what its endpoint alone delivers
     Index(index::Options),
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Writer(options) => block_on(writer::run(context, options)),
         What::Commit(options) => block_on(commit::run(context, options)),
         What::Anchor(options) => block_on(anchor::run(context, options)),
+        What::Deliver(options) => block_on(deliver::run(context, options)),
         What::Index(options) => block_on(index::run(context, options)),
     }
 }
