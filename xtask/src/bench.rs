@@ -6,6 +6,7 @@
 //! that it was measured with. A quick run is for trying things out: it writes to a file only if told to.
 
 mod anchor;
+mod delivery;
 mod load;
 mod node;
 mod report;
@@ -144,6 +145,8 @@ fn measure(
         folder: &scratch.join(store.name()),
         api_key: ADMIN_API_KEY,
         database_url: database_url.as_deref(),
+        config: None,
+        environment: &[],
     })?;
     for shape in SHAPES {
         let full = one(store, generator, &node, shape)?;

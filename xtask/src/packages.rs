@@ -30,6 +30,11 @@ impl Tools {
         Ok(Tools { strace, faketime, redis })
     }
 
+    /// The program `redis-server`.
+    pub(crate) fn redis(&self) -> &Path {
+        &self.redis
+    }
+
     pub(crate) fn variables(&self) -> [(&'static str, &Path); 3] {
         [
             ("BOWLINE_TEST_STRACE", &self.strace),

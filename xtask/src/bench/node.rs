@@ -30,6 +30,10 @@ pub(super) struct Launch<'a> {
     pub(super) api_key: &'a str,
     /// `None`: SQLite in the data folder.
     pub(super) database_url: Option<&'a str>,
+    /// A settings file.
+    pub(super) config: Option<&'a Path>,
+    /// More of its environment.
+    pub(super) environment: &'a [(&'a str, &'a str)],
 }
 
 /// A running node; dropping it kills it, `stop` stops it.
@@ -51,6 +55,10 @@ impl Node {
         command.arg("serve").arg("--data").arg(&data).arg("--port").arg(port.to_string());
         command.env("BOOTSTRAP_ADMIN_API_KEY", launch.api_key).env_remove("DATABASE_URL");
         command.envs(launch.database_url.map(|url| ("DATABASE_URL", url)));
+        if let Some(config) = launch.config {
+            command.arg("--config").arg(config);
+        }
+        command.envs(launch.environment.iter().copied());
         command.current_dir(launch.folder).stdin(Stdio::null());
         command.stdout(log_file.try_clone().context("cannot share the node's log")?).stderr(log_file);
         let process = command.spawn().with_context(|| format!("cannot run {}", launch.binary.display()))?;
@@ -177,8 +185,14 @@ mod tests {
     #[test]
     fn a_node_that_dies_before_it_is_ready_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let launch =
-            Launch { binary: Path::new("false"), folder: folder.path(), api_key: "k", database_url: None };
+        let launch = Launch {
+            binary: Path::new("false"),
+            folder: folder.path(),
+            api_key: "k",
+            database_url: None,
+            config: None,
+            environment: &[],
+        };
         let error = Node::start(&launch).err().unwrap();
         assert!(error.to_string().contains("before it was ready"), "{error:#}");
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::delivery::{self, Delivered};
 use super::{DEFAULT_OUTPUT, Options, binary, binary_words, report};
 use crate::workspace::Workspace;
 use crate::{anvil, npm};
@@ -18,6 +19,10 @@ use crate::{anvil, npm};
 /// Logs that both index, and logs that only this one does.
 const FULL: [u64; 2] = [100_000, 1_000_000];
 const QUICK: [u64; 2] = [10_000, 50_000];
+
+/// Events that are delivered at once, and one at a time.
+const DELIVERIES: [u64; 2] = [50_000, 500];
+const DELIVERIES_QUICK: [u64; 2] = [5_000, 50];
 
 const PEER: &str = "0.16.10";
 const PEER_PACKAGES: [&str; 4] = ["ponder@0.16.10", "viem@2.57.20", "hono@4.13.19", "typescript@5.9.3"];
@@ -63,9 +68,13 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     eprintln!("Ponder indexes {both} logs");
     let peer_secs = peer(&modules, &url, &with_peer.contract)?;
     drop(chain);
-    let (_chain, url) = start_anvil(&anvil)?;
+    let (chain, url) = start_anvil(&anvil)?;
     let large = index(&binary, &url, alone)?;
-    let block = markdown(options, &[with_peer, large], peer_secs)?;
+    drop(chain);
+    let [many, single] = if options.quick { DELIVERIES_QUICK } else { DELIVERIES };
+    let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir()?;
+    let delivered = delivery::measure(&binary, scratch.path(), many, single)?;
+    let block = markdown(options, &[with_peer, large], peer_secs, &delivered)?;
     println!("{block}");
     let file = match &options.output {
         Some(output) => Some(output.clone()),
@@ -118,7 +127,17 @@ fn peer(modules: &Path, url: &str, contract: &str) -> Result<f64> {
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules"))?;
     let mut command = Command::new(npm::node()?);
     command.arg(modules.join("ponder/dist/esm/bin/ponder.js"));
-    command.args(["--log-level", "info", "start", "--schema", "peer", "--port", "0", "--hostname", "127.0.0.1"]);
+    command.args([
+        "--log-level",
+        "info",
+        "start",
+        "--schema",
+        "peer",
+        "--port",
+        "0",
+        "--hostname",
+        "127.0.0.1",
+    ]);
     command.env("PEER_RPC", url).env("PEER_ADDRESS", contract).env("PONDER_TELEMETRY_DISABLED", "true");
     command.env("PEER_ABI", abi()?).env_remove("DATABASE_URL").current_dir(folder.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -156,7 +175,7 @@ fn abi() -> Result<String> {
     Ok(serde_json::json!([event]).to_string())
 }
 
-fn markdown(options: &Options, runs: &[Indexed], peer_secs: f64) -> Result<String> {
+fn markdown(options: &Options, runs: &[Indexed], peer_secs: f64, delivered: &Delivered) -> Result<String> {
     let mut text = String::from("<!-- bench triggers begin -->\n\n");
     let quick = if options.quick { " --quick" } else { "" };
     let machine = report::machine(&std::env::temp_dir())?;
@@ -188,6 +207,20 @@ fn markdown(options: &Options, runs: &[Indexed], peer_secs: f64) -> Result<Strin
             run.peak_memory_mib.unwrap_or_default()
         )?;
     }
+    let found = delivered;
+    writeln!(
+        text,
+        "\nDeliveries: {} events appended over HTTP in {:.1} s to a process that matches them, PostgreSQL, jobs through Redis, two \
+         worker processes, a receiver on the same machine that answers at once; then {} events one at a time, from the \
+         request that appends one to its webhook's arrival.\n",
+        found.events, found.appended_seconds, found.single
+    )?;
+    text.push_str("| deliveries/s | came again | idle p50 ms | idle p99 ms | idle max ms |\n|---:|---:|---:|---:|---:|\n");
+    writeln!(
+        text,
+        "| {:.0} | {} | {:.1} | {:.1} | {:.1} |",
+        found.deliveries_per_sec, found.repeats, found.p50_ms, found.p99_ms, found.max_ms
+    )?;
     text.push_str("\n<!-- bench triggers end -->");
     Ok(text)
 }

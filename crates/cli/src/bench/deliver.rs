@@ -36,8 +36,10 @@ const IDLE: Duration = Duration::from_millis(50);
 
 /// `bowline bench deliver`.
 #[derive(Debug, Args)]
-#[command(after_help = "The server must allow deliveries to 127.0.0.1 (triggers.delivery.allow). The events go to a \
-                        fresh tenant and stay there: use a server that is made for it.")]
+#[command(
+    after_help = "The server must allow deliveries to 127.0.0.1 (triggers.delivery.allow). The events go to a \
+                        fresh tenant and stay there: use a server that is made for it."
+)]
 pub(crate) struct Options {
     /// Events that are delivered as fast as it goes
     #[arg(long, value_name = "COUNT", default_value_t = 20_000)]

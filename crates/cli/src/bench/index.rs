@@ -90,7 +90,10 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
         return Ok(Exit::Done);
     }
     output::line(&format!("endpoint alone  {:>9.0} logs/s  ({rpc_secs:.1} s)", rate(rpc_secs)))?;
-    output::line(&format!("on the line     {:>9.0} logs/s  ({index_secs:.1} s, {engine})", rate(index_secs)))?;
+    output::line(&format!(
+        "on the line     {:>9.0} logs/s  ({index_secs:.1} s, {engine})",
+        rate(index_secs)
+    ))?;
     output::line(&format!("ratio           {:>9.2}", rpc_secs / index_secs))?;
     Ok(Exit::Done)
 }
