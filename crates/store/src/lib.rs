@@ -23,6 +23,7 @@ mod postgres;
 mod queueing;
 mod records;
 mod redis_probe;
+mod redis;
 mod sequencing;
 mod snapshot;
 mod sources;
@@ -71,6 +72,9 @@ pub use records::{
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
 pub use redis_probe::RedisProbe;
+pub use redis::{
+    BuriedJob, QueueError, QueueWaiter, RedisConfig, RedisDepth, RedisQueue, RelayError, Relayed, relay_once,
+};
 pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
     Unreadable,

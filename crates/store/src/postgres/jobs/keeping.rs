@@ -104,7 +104,7 @@ pub(super) async fn depth(pool: &PgPool, changes: &Changes, now: Timestamp) -> s
     }
     let counted = |condition: &str| {
         format!(
-            "(SELECT count(*) FROM (SELECT 1 FROM action_jobs WHERE {condition} LIMIT {COUNTED_MAX}) AS some)"
+            "(SELECT count(*) FROM (SELECT 1 FROM action_jobs WHERE {condition} LIMIT {COUNTED_MAX}) AS counted)"
         )
     };
     let oldest = |ready: &str| {
