@@ -22,7 +22,7 @@ pub(crate) use facts::Facts;
 pub(crate) use index::{Index, Seen};
 pub(crate) use memory::{Fallback, State};
 pub(crate) use parse::compile_conditions;
-pub(crate) use trigger::{Advance, Rule};
+pub(crate) use trigger::{Advance, Reversal, Rule, streams_of};
 
 /// The registry of triggers on an organization's own streams.
 pub(crate) const LINE: &str = "line";
