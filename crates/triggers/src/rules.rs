@@ -21,6 +21,7 @@ pub(crate) use explain::explain;
 pub(crate) use facts::Facts;
 pub(crate) use index::{Index, Seen};
 pub(crate) use memory::{Fallback, State};
+pub(crate) use node::MemoryName;
 pub(crate) use parse::compile_conditions;
 pub(crate) use trigger::{Advance, Reversal, Rule, streams_of};
 

@@ -11,8 +11,6 @@ pub(crate) enum Kind {
     Text,
     /// Text in lower-case hex.
     Hex,
-    /// True or false.
-    Flag,
     /// Whatever the rule's own value is.
     Any,
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use bowline_types::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -236,9 +235,4 @@ impl Node {
             Self::Average(_) | Self::Rate(_) => found.push(self),
         }
     }
-}
-
-/// Seconds of a moment, for people.
-pub(crate) fn seconds(moment: Timestamp) -> i64 {
-    moment.micros().div_euclid(1_000_000)
 }

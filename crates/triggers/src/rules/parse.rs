@@ -6,7 +6,6 @@ use bowline_store::ConditionRecord;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::decimal::Decimal;
 use super::facts::number;
 use super::fields::{self, Kind};
 use super::node::{AverageTest, Expected, MemoryName, Node, Operator, RateTest, Test};
@@ -187,7 +186,7 @@ impl Compiler<'_> {
         let kind = match kind {
             Kind::Any if ordering => Kind::Number,
             Kind::Number if operator == Operator::Contains => Kind::Text,
-            Kind::Text | Kind::Hex | Kind::Flag if ordering => {
+            Kind::Text | Kind::Hex if ordering => {
                 return self.problem(
                     place,
                     "operator",
@@ -368,12 +367,11 @@ fn expected(kind: Kind, value: &Value) -> Result<Expected, String> {
             }
         }
         (Kind::Text | Kind::Any, Value::String(text)) => Ok(Expected::Text(text.as_str().into())),
-        (Kind::Any | Kind::Flag, Value::Bool(flag)) => Ok(Expected::Flag(*flag)),
+        (Kind::Any, Value::Bool(flag)) => Ok(Expected::Flag(*flag)),
         (Kind::Any, Value::Number(_)) => {
             number(value).map(Expected::Number).ok_or_else(|| "is no number".to_owned())
         }
         (Kind::Text | Kind::Hex, _) => Err("takes text".to_owned()),
-        (Kind::Flag, _) => Err("takes true or false".to_owned()),
         (Kind::Any, _) => Err("takes text, a number, true or false".to_owned()),
     }
 }
