@@ -4,6 +4,7 @@
 //! them out. They meet in the store and nowhere else: each may run in a process of its own.
 
 mod actions;
+mod chapters;
 mod config;
 mod error;
 mod handle;
@@ -15,6 +16,7 @@ mod rules;
 mod service;
 
 pub use actions::{ActionRules, SealedConfig};
+pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
 pub use error::TriggerError;
 pub use handle::{
