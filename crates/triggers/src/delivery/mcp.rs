@@ -3,12 +3,12 @@
 //! Each delivery is a session of its own: initialize, one `tools/call`, and the end. The job's id goes with the call
 //! under `_meta`, so that a server may tell a repetition. A result that says `isError` is a failure.
 
-use std::collections::HashMap;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bowline_types::Secret;
 use reqwest::Url;
-use rmcp::model::{CallToolRequestParams, CallToolResult, ClientInfo, JsonObject, RequestMetaObject};
+use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, JsonObject, RequestMetaObject};
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use rmcp::transport::{StreamableHttpClientTransport, TokioChildProcess};
@@ -124,8 +124,13 @@ impl McpAction {
         }
     }
 
-    async fn call(&self, web: &Web, parcel: &Parcel, arguments: JsonObject) -> Result<CallToolResult, Failure> {
-        let mut client = ClientInfo::default();
+    async fn call(
+        &self,
+        web: &Web,
+        parcel: &Parcel,
+        arguments: JsonObject,
+    ) -> Result<CallToolResult, Failure> {
+        let mut client = ClientConfig::default();
         client.client_info.name = "bowline".to_owned();
         client.client_info.version = env!("CARGO_PKG_VERSION").to_owned();
         let running = match &self.server {
@@ -133,7 +138,6 @@ impl McpAction {
                 let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
                 config.auth_header = self.auth_token.as_ref().map(|token| token.reveal().to_owned());
                 config.reinit_on_expired_session = false;
-                config.custom_headers = HashMap::new();
                 let http = web.client(url)?.clone();
                 client.serve(StreamableHttpClientTransport::with_client(http, config)).await
             }
@@ -146,9 +150,10 @@ impl McpAction {
                         program.env(name, value);
                     }
                 }
-                let process = TokioChildProcess::new(program);
-                let process = process
-                    .map_err(|error| Failure::of_action("PROGRAM", format!("{command} can't be started: {error}")))?;
+                let process = TokioChildProcess::builder(program).stderr(Stdio::null()).spawn();
+                let (process, _) = process.map_err(|error| {
+                    Failure::of_action("PROGRAM", format!("{command} can't be started: {error}"))
+                })?;
                 client.serve(process).await
             }
         };
@@ -161,7 +166,7 @@ impl McpAction {
 
     async fn call_tool(
         &self,
-        running: &RunningService<RoleClient, ClientInfo>,
+        running: &RunningService<RoleClient, ClientConfig>,
         parcel: &Parcel,
         arguments: JsonObject,
     ) -> Result<CallToolResult, Failure> {
@@ -180,7 +185,8 @@ fn judged(result: CallToolResult) -> Result<Answered, Failure> {
     if result.is_error != Some(true) {
         return Ok(answered);
     }
-    let mut failure = Failure::new("MCP_TOOL_ERROR", "the tool says that it failed", Fault::Passing { retry_after: None });
+    let mut failure =
+        Failure::new("MCP_TOOL_ERROR", "the tool says that it failed", Fault::Passing { retry_after: None });
     failure.answered = answered;
     Err(failure)
 }
@@ -189,8 +195,13 @@ fn not_initialized(error: &ClientInitializeError) -> Failure {
     match error {
         ClientInitializeError::TransportError { error, .. } => of_transport(error),
         ClientInitializeError::JsonRpcError(said) => of_server(said),
-        ClientInitializeError::ConnectionClosed(_) => Failure::passing("CONNECTION_LOST", "the server closed the connection"),
-        _ => Failure::passing("MCP_PROTOCOL", "the server does not speak a version of MCP that this node knows"),
+        ClientInitializeError::ConnectionClosed(_) => {
+            Failure::passing("CONNECTION_LOST", "the server closed the connection")
+        }
+        _ => Failure::passing(
+            "MCP_PROTOCOL",
+            "the server does not speak a version of MCP that this node knows",
+        ),
     }
 }
 
@@ -199,7 +210,9 @@ fn not_called(error: &ServiceError) -> Failure {
         ServiceError::McpError(said) => of_server(said),
         ServiceError::TransportSend(error) => of_transport(error),
         ServiceError::Timeout { .. } => Failure::passing("TIMEOUT", "no result in time"),
-        ServiceError::TransportClosed => Failure::passing("CONNECTION_LOST", "the server closed the connection"),
+        ServiceError::TransportClosed => {
+            Failure::passing("CONNECTION_LOST", "the server closed the connection")
+        }
         _ => Failure::passing("MCP_PROTOCOL", "the server's answer is none to a call of a tool"),
     }
 }
@@ -219,7 +232,7 @@ fn of_transport(error: &rmcp::transport::DynamicTransportError) -> Failure {
             Some(status) => of_status(status.as_u16(), None),
             None => not_sent(error),
         },
-        Some(StreamableHttpError::HttpStatus(error)) => of_status(error.status(), error.retry_after()),
+        Some(StreamableHttpError::HttpStatus(error)) => of_status(error.status, error.retry_after.as_deref()),
         Some(StreamableHttpError::AuthRequired(_)) => of_status(401, None),
         Some(StreamableHttpError::InsufficientScope(_)) => of_status(403, None),
         Some(StreamableHttpError::SessionExpired) => of_status(404, None),

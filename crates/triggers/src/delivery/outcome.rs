@@ -78,7 +78,8 @@ impl From<Result<Answered, Failure>> for Outcome {
 
 /// The beginning of an answer, as text that every store takes.
 pub(crate) fn snippet(body: &[u8]) -> Option<String> {
-    let mut text = String::from_utf8_lossy(&body[..body.len().min(SNIPPET_BYTES_MAX)]).replace('\0', "\u{fffd}");
+    let mut text =
+        String::from_utf8_lossy(&body[..body.len().min(SNIPPET_BYTES_MAX)]).replace('\0', "\u{fffd}");
     cut(&mut text, SNIPPET_BYTES_MAX);
     (!text.is_empty()).then_some(text)
 }

@@ -125,13 +125,22 @@ impl Pace {
         Ok((next, version))
     }
 
-    async fn move_to(&self, place: &Place, next: Timestamp, expected: Option<u64>) -> Result<bool, StoreError> {
+    async fn move_to(
+        &self,
+        place: &Place,
+        next: Timestamp,
+        expected: Option<u64>,
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         // A row that was removed and made anew has a higher version than any that somebody remembers.
         let version = expected.map_or(0, |version| version + 1).max(now.micros().unsigned_abs());
         let expires_at = later(next, Duration::from_secs(1));
-        let record =
-            BudgetRecord { name: place.name.clone(), version, charges: next.micros().to_string(), expires_at };
+        let record = BudgetRecord {
+            name: place.name.clone(),
+            version,
+            charges: next.micros().to_string(),
+            expires_at,
+        };
         self.store.swap_budget(record, expected, now).await
     }
 

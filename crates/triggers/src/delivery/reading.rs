@@ -17,7 +17,9 @@ impl<'a> Reading<'a> {
     pub(crate) fn new(config: &'a Map<String, Value>, known: &[&str]) -> Self {
         let unknown = config.keys().filter(|key| !known.contains(&key.as_str()));
         let problems = unknown
-            .map(|key| FieldProblem::new(format!("config.{key}"), format!("unknown; known are {}", known.join(", "))))
+            .map(|key| {
+                FieldProblem::new(format!("config.{key}"), format!("unknown; known are {}", known.join(", ")))
+            })
             .collect();
         Self { config, problems }
     }
@@ -62,7 +64,9 @@ impl<'a> Reading<'a> {
     /// A text that must be there and not be empty.
     pub(crate) fn required(&mut self, key: &str, max: usize) -> Option<&'a str> {
         match self.get(key) {
-            None | Some(Value::String(_)) if self.get(key).and_then(Value::as_str).is_none_or(str::is_empty) => {
+            None | Some(Value::String(_))
+                if self.get(key).and_then(Value::as_str).is_none_or(str::is_empty) =>
+            {
                 self.refuse(key, "is missing");
                 None
             }
@@ -108,7 +112,12 @@ impl<'a> Reading<'a> {
     }
 
     /// A JSON template, with the names that it uses judged.
-    pub(crate) fn json_template(&mut self, key: &str, source: &Value, names: &Names<'_>) -> Option<JsonTemplate> {
+    pub(crate) fn json_template(
+        &mut self,
+        key: &str,
+        source: &Value,
+        names: &Names<'_>,
+    ) -> Option<JsonTemplate> {
         match JsonTemplate::parse(source) {
             Ok(template) => {
                 for (path, text) in template.texts() {

@@ -125,7 +125,8 @@ impl RestAction {
     /// What went wrong.
     pub(crate) async fn deliver(&self, web: &Web, parcel: &Parcel) -> Result<Answered, Failure> {
         let url = self.render_url(&parcel.fields)?;
-        let failed = |error: super::template::TemplateError| Failure::of_action("TEMPLATE_FAILED", error.to_string());
+        let failed =
+            |error: super::template::TemplateError| Failure::of_action("TEMPLATE_FAILED", error.to_string());
         let (body, content_type) = match &self.body {
             Body::Nothing => (None, None),
             Body::Event => (Some(parcel.event.clone()), Some("application/json")),
@@ -174,7 +175,8 @@ impl RestAction {
     }
 
     fn render_url(&self, fields: &Fields) -> Result<Url, Failure> {
-        let failed = |problem: String| Failure::of_action("TEMPLATE_FAILED", format!("config.url: {problem}"));
+        let failed =
+            |problem: String| Failure::of_action("TEMPLATE_FAILED", format!("config.url: {problem}"));
         let text = self.url.render(fields, escape::percent).map_err(|error| failed(error.to_string()))?;
         let url = Url::parse(&text).map_err(|_| failed("it comes to no address".to_owned()))?;
         if url.origin() != self.base.origin() || url.as_str().len() > 2 * URL_BYTES_MAX {
@@ -281,7 +283,9 @@ fn headers(reading: &mut Reading<'_>) -> HeaderMap {
                 value.set_sensitive(true);
                 headers.insert(header, value);
             }
-            None => reading.refuse(&key, format!("must be a text of {HEADER_BYTES_MAX} visible letters at most")),
+            None => {
+                reading.refuse(&key, format!("must be a text of {HEADER_BYTES_MAX} visible letters at most"))
+            }
         }
     }
     headers
@@ -290,7 +294,9 @@ fn headers(reading: &mut Reading<'_>) -> HeaderMap {
 fn body(reading: &mut Reading<'_>, names: &Names<'_>, method: &Method) -> Option<Body> {
     let given = ["body_template", "body"].into_iter().find_map(|key| Some((key, reading.get(key)?)));
     let takes_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    let Some((key, source)) = given else { return Some(if takes_body { Body::Event } else { Body::Nothing }) };
+    let Some((key, source)) = given else {
+        return Some(if takes_body { Body::Event } else { Body::Nothing });
+    };
     if key == "body_template" && reading.get("body").is_some() {
         reading.refuse("body", "is the same as body_template: give one of them");
     }
@@ -320,7 +326,9 @@ fn body(reading: &mut Reading<'_>, names: &Names<'_>, method: &Method) -> Option
 fn expected(reading: &mut Reading<'_>) -> Vec<u16> {
     let Some(value) = reading.get("expected_status_codes") else { return Vec::new() };
     let items = value.as_array().filter(|items| items.len() <= STATUS_CODES_MAX).map(Vec::as_slice);
-    let code = |item: &Value| item.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|c| (200..=599).contains(c));
+    let code = |item: &Value| {
+        item.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|c| (200..=599).contains(c))
+    };
     let codes = items.and_then(|items| items.iter().map(code).collect::<Option<Vec<_>>>());
     codes.unwrap_or_else(|| {
         let problem = format!("must be a list of {STATUS_CODES_MAX} numbers from 200 to 599 at most");

@@ -63,7 +63,9 @@ fn for_each(config: &mut Map<String, Value>, visit: &mut dyn FnMut(String, &mut 
         }
     }
     for list in LISTS {
-        for (index, value) in config.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+        for (index, value) in
+            config.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+        {
             visit(format!("{list}[{index}]"), value);
         }
     }

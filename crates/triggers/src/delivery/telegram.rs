@@ -97,7 +97,13 @@ impl TelegramAction {
     }
 
     /// Sends it once, if Telegram's limits leave room for it.
-    pub(crate) async fn deliver(&self, web: &Web, node: &TelegramNode, pace: &Pace, parcel: &Parcel) -> Outcome {
+    pub(crate) async fn deliver(
+        &self,
+        web: &Web,
+        node: &TelegramNode,
+        pace: &Pace,
+        parcel: &Parcel,
+    ) -> Outcome {
         let Some(token) = self.bot_token.as_ref().or(node.bot_token.as_ref()) else {
             let problem = "no bot: set TELEGRAM_BOT_TOKEN for the workers, or bot_token in the action";
             return Outcome::Failed(Failure::of_action("TELEGRAM_TOKEN_MISSING", problem));
@@ -131,7 +137,13 @@ impl TelegramAction {
         (Place { name: bot, spacing: BOT_SPACING }, Place { name: chat, spacing: CHAT_SPACING })
     }
 
-    async fn call(&self, web: &Web, node: &TelegramNode, token: &Secret, text: &str) -> Result<Answered, Failure> {
+    async fn call(
+        &self,
+        web: &Web,
+        node: &TelegramNode,
+        token: &Secret,
+        text: &str,
+    ) -> Result<Answered, Failure> {
         let mut url = node.api.clone();
         let path = format!("{}/bot{}/sendMessage", url.path().trim_end_matches('/'), token.reveal());
         url.set_path(&path);
@@ -225,7 +237,10 @@ fn markup(reading: &mut Reading<'_>) -> Markup {
         Some("HTML") => Markup::Html,
         Some("none") => Markup::None,
         Some("Markdown") => {
-            reading.refuse("parse_mode", "Markdown is Telegram's old markup: use MarkdownV2 (values are escaped for it), HTML or none");
+            reading.refuse(
+                "parse_mode",
+                "Markdown is Telegram's old markup: use MarkdownV2 (values are escaped for it), HTML or none",
+            );
             Markup::None
         }
         Some(_) => {
@@ -239,7 +254,10 @@ fn bot_token(reading: &mut Reading<'_>) -> Option<Secret> {
     let text = reading.text("bot_token", 256)?;
     let is_token = text.split_once(':').is_some_and(|(id, key)| {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-        !id.is_empty() && id.chars().all(|l| l.is_ascii_digit()) && !key.is_empty() && key.chars().all(allowed)
+        !id.is_empty()
+            && id.chars().all(|l| l.is_ascii_digit())
+            && !key.is_empty()
+            && key.chars().all(allowed)
     });
     if !is_token {
         reading.refuse("bot_token", "is no token of a bot, such as 123456:ABC-DEF");
@@ -273,12 +291,20 @@ mod tests {
     fn what_telegram_would_refuse_is_refused_when_it_is_saved() {
         let parse = |config: Value| TelegramAction::parse(config.as_object().unwrap(), &Names::Any);
         assert!(parse(json!({"chat_id": "-100123", "message_template": "hi"})).is_ok());
-        assert!(parse(json!({"chat_id": 5, "message_template": "hi", "parse_mode": "HTML", "bot_token": "1:a-B_c"})).is_ok());
+        assert!(
+            parse(
+                json!({"chat_id": 5, "message_template": "hi", "parse_mode": "HTML", "bot_token": "1:a-B_c"})
+            )
+            .is_ok()
+        );
         for (config, field) in [
             (json!({"message_template": "hi"}), "config.chat_id"),
             (json!({"chat_id": "me", "message_template": "hi"}), "config.chat_id"),
             (json!({"chat_id": "1"}), "config.message_template"),
-            (json!({"chat_id": "1", "message_template": "hi", "parse_mode": "Markdown"}), "config.parse_mode"),
+            (
+                json!({"chat_id": "1", "message_template": "hi", "parse_mode": "Markdown"}),
+                "config.parse_mode",
+            ),
             (json!({"chat_id": "1", "message_template": "hi", "bot_token": "a/../b"}), "config.bot_token"),
             (json!({"chat_id": "1", "message_template": "hi", "text": "hi"}), "config.text"),
         ] {

@@ -58,9 +58,9 @@ fn iso(value: &Value) -> Result<Value, minijinja::Error> {
         return Ok(value.clone());
     }
     let seconds = i64::try_from(value.clone()).ok().and_then(|seconds| seconds.checked_mul(1_000_000));
-    let moment = seconds.map(Timestamp::from_micros).ok_or_else(|| {
-        minijinja::Error::new(ErrorKind::InvalidOperation, "iso takes seconds since 1970")
-    })?;
+    let moment = seconds
+        .map(Timestamp::from_micros)
+        .ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "iso takes seconds since 1970"))?;
     Ok(Value::from(moment.to_string()))
 }
 
@@ -107,8 +107,8 @@ impl Template {
         while let Some(start) = rest.find("{{") {
             let (text, opened) = rest.split_at(start);
             let opened = &opened[2..];
-            let end = end_of_expression(opened)
-                .ok_or_else(|| TemplateError("`{{` without `}}`".to_owned()))?;
+            let end =
+                end_of_expression(opened).ok_or_else(|| TemplateError("`{{` without `}}`".to_owned()))?;
             let mut inner = &opened[..end];
             rest = &opened[end + 2..];
             let mut text = text;
@@ -316,9 +316,9 @@ impl JsonTemplate {
         Ok(match self {
             Self::Text(template) => template.render_json(fields)?,
             Self::Fixed(value) => value.clone(),
-            Self::List(items) => {
-                serde_json::Value::Array(items.iter().map(|item| item.render(fields)).collect::<Result<_, _>>()?)
-            }
+            Self::List(items) => serde_json::Value::Array(
+                items.iter().map(|item| item.render(fields)).collect::<Result<_, _>>()?,
+            ),
             Self::Object(members) => {
                 let rendered = members.iter().map(|(key, member)| Ok((key.clone(), member.render(fields)?)));
                 serde_json::Value::Object(rendered.collect::<Result<_, TemplateError>>()?)

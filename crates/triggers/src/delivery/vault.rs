@@ -1,5 +1,5 @@
-//! Encrypts the secrets of actions with the node's key. Each is bound to its organization, its action and its place:
-//! what is copied elsewhere does not open.
+//! Encrypts the secrets of actions with the node's key. Each is bound to its action and its place: what is
+//! copied elsewhere does not open.
 //!
 //! XChaCha20-Poly1305 with a random nonce of 24 bytes: two of them never meet, however many secrets there are.
 
@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bowline_types::TenantId;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
@@ -17,18 +16,9 @@ use zeroize::Zeroizing;
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 24;
 
-/// Whose secrets.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Owner {
-    pub(crate) tenant_id: TenantId,
-    pub(crate) action_id: Uuid,
-}
-
-impl Owner {
-    /// What a secret is bound to.
-    fn place(&self, field: &str) -> Vec<u8> {
-        format!("{}|{}|{field}", self.tenant_id, self.action_id).into_bytes()
-    }
+/// What a secret is bound to.
+fn place(action_id: Uuid, field: &str) -> Vec<u8> {
+    format!("{action_id}|{field}").into_bytes()
 }
 
 /// Seals and opens secrets.
@@ -52,12 +42,12 @@ impl Vault {
     ///
     /// # Errors
     /// That the system has no randomness.
-    pub(crate) fn seal(&self, owner: Owner, secrets: &Secrets) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn seal(&self, action_id: Uuid, secrets: &Secrets) -> Result<Option<Vec<u8>>, String> {
         let mut sealed = BTreeMap::new();
         for (field, secret) in secrets {
             let mut nonce = [0; NONCE_BYTES];
             getrandom::fill(&mut nonce).map_err(|error| format!("no randomness: {error}"))?;
-            let payload = Payload { msg: secret.as_bytes(), aad: &owner.place(field) };
+            let payload = Payload { msg: secret.as_bytes(), aad: &place(action_id, field) };
             let text = self.0.encrypt(&XNonce::from(nonce), payload);
             let text = text.map_err(|_| "a secret can't be encrypted".to_owned())?;
             sealed.insert(field, STANDARD.encode([&nonce[..], &text].concat()));
@@ -74,16 +64,17 @@ impl Vault {
     ///
     /// # Errors
     /// That they were sealed with another key, for another action, or were changed.
-    pub(crate) fn open(&self, owner: Owner, sealed: Option<&[u8]>) -> Result<Secrets, String> {
+    pub(crate) fn open(&self, action_id: Uuid, sealed: Option<&[u8]>) -> Result<Secrets, String> {
         let Some(sealed) = sealed else { return Ok(Secrets::new()) };
-        let wrong = || "the secrets can't be opened: this node's key is not the one they were sealed with".to_owned();
+        let wrong =
+            || "the secrets can't be opened: this node's key is not the one they were sealed with".to_owned();
         let text = sealed.strip_prefix(&[VERSION]).ok_or_else(wrong)?;
         let fields: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|_| wrong())?;
         let open = |(field, text): (String, String)| {
             let bytes = STANDARD.decode(text).ok()?;
             let (nonce, text) = bytes.split_at_checked(NONCE_BYTES)?;
             let nonce = XNonce::try_from(nonce).ok()?;
-            let payload = Payload { msg: text, aad: &owner.place(&field) };
+            let payload = Payload { msg: text, aad: &place(action_id, &field) };
             let secret = String::from_utf8(self.0.decrypt(&nonce, payload).ok()?).ok()?;
             Some((field, Zeroizing::new(secret)))
         };
@@ -97,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_only_where_it_belongs() {
-        let owner = Owner { tenant_id: TenantId::new(Uuid::from_u128(1)), action_id: Uuid::from_u128(2) };
+        let owner = Uuid::from_u128(2);
         let vault = Vault::new(&[7; 32]);
         let secrets = Secrets::from([("auth_token".to_owned(), Zeroizing::new("hunter2".to_owned()))]);
         let sealed = vault.seal(owner, &secrets).unwrap().unwrap();
@@ -105,9 +96,7 @@ mod tests {
         assert_eq!(vault.open(owner, Some(&sealed)).unwrap(), secrets);
         assert_ne!(vault.seal(owner, &secrets).unwrap().unwrap(), sealed);
 
-        let others = Owner { tenant_id: TenantId::new(Uuid::from_u128(9)), ..owner };
-        assert!(vault.open(others, Some(&sealed)).is_err());
-        assert!(vault.open(Owner { action_id: Uuid::from_u128(9), ..owner }, Some(&sealed)).is_err());
+        assert!(vault.open(Uuid::from_u128(9), Some(&sealed)).is_err());
         assert!(Vault::new(&[8; 32]).open(owner, Some(&sealed)).is_err());
         let renamed = String::from_utf8(sealed).unwrap().replace("auth_token", "bot_token");
         assert!(vault.open(owner, Some(renamed.as_bytes())).is_err());

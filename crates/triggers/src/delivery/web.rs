@@ -166,7 +166,9 @@ impl Web {
         let time_max = request.time_max;
         match tokio::time::timeout(time_max, self.follow(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::passing("TIMEOUT", format!("no answer within {} ms", time_max.as_millis()))),
+            Err(_) => {
+                Err(Failure::passing("TIMEOUT", format!("no answer within {} ms", time_max.as_millis())))
+            }
         }
     }
 
@@ -214,7 +216,8 @@ fn literal(url: &Url) -> Option<std::net::IpAddr> {
 
 /// Where a GET is sent on to.
 fn redirected(request: &WebRequest, answer: &WebAnswer) -> Result<Option<Url>, Failure> {
-    let is_followed = request.method == Method::GET && matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let is_followed =
+        request.method == Method::GET && matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = answer.headers.get(LOCATION).filter(|_| is_followed);
     let Some(location) = location.and_then(|value| value.to_str().ok()) else { return Ok(None) };
     let next = request.url.join(location);
@@ -241,7 +244,9 @@ pub(crate) fn not_sent(error: &reqwest::Error) -> Failure {
     let code = match error {
         error if error.is_timeout() => "TIMEOUT",
         error if error.is_connect() => "CONNECT",
-        error if error.is_builder() => return Failure::of_action("REQUEST", "no request can be made of the action"),
+        error if error.is_builder() => {
+            return Failure::of_action("REQUEST", "no request can be made of the action");
+        }
         _ => "CONNECTION_LOST",
     };
     // The outer texts name the address.
@@ -260,8 +265,15 @@ mod tests {
     fn every_spelling_of_a_private_address_is_refused() {
         let web = Web::new(Allowed::default()).unwrap();
         for bad in [
-            "http://127.0.0.1/", "http://0x7f.1/", "http://2130706433/", "http://017700000001/", "http://[::1]/",
-            "http://[::ffff:10.0.0.1]/", "http://169.254.169.254/latest", "ftp://example.com/", "file:///etc/passwd",
+            "http://127.0.0.1/",
+            "http://0x7f.1/",
+            "http://2130706433/",
+            "http://017700000001/",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/latest",
+            "ftp://example.com/",
+            "file:///etc/passwd",
         ] {
             let failure = web.client(&bad.parse().unwrap()).unwrap_err();
             assert_eq!((failure.code, failure.fault), ("ADDRESS_BLOCKED", Fault::Action), "{bad}");
