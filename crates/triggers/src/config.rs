@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::DeliveryConfig;
+
 /// Settings of the triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -12,11 +14,17 @@ pub struct Config {
     pub per_tenant_max: u64,
     /// How they are matched.
     pub matching: MatchingConfig,
+    /// How what they set off is delivered.
+    pub delivery: DeliveryConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { per_tenant_max: 10_000, matching: MatchingConfig::default() }
+        Self {
+            per_tenant_max: 10_000,
+            matching: MatchingConfig::default(),
+            delivery: DeliveryConfig::default(),
+        }
     }
 }
 
@@ -94,6 +102,7 @@ impl Config {
         if queue_high_depth > queue_critical_depth {
             problems.push("triggers.matching.queue_high_depth is above queue_critical_depth".to_owned());
         }
+        problems.extend(self.delivery.problems());
         problems
     }
 }

@@ -6,6 +6,7 @@
 mod actions;
 mod chapters;
 mod config;
+mod delivery;
 mod error;
 mod handle;
 mod input;
@@ -18,6 +19,7 @@ mod service;
 pub use actions::{ActionRules, SealedConfig};
 pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
+pub use delivery::{Deliveries, DeliveryConfig, DeliveryDependencies, TestAttempt, TestSend};
 pub use error::TriggerError;
 pub use handle::{
     Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,
