@@ -16,6 +16,7 @@ use bowline_schemas::Registry;
 use bowline_store::LineStore;
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
@@ -38,11 +39,17 @@ impl Drain {
     }
 }
 
-/// Something outside that the node works with, and that health answers tell of.
+/// Redis, as far as the gateway asks it for something.
 #[async_trait]
 pub trait Neighbour: Debug + Send + Sync + 'static {
     /// Whether it answers within `time_max`; why not, if it does not.
     async fn ping(&self, time_max: Duration) -> Result<(), String>;
+
+    /// Jobs that wait there, and dead letters.
+    async fn depth(&self) -> Result<(u64, u64), String>;
+
+    /// Takes dead letters away that are no more.
+    async fn unbury(&self, jobs: &[Uuid]) -> Result<(), String>;
 }
 
 /// How much of the API a process serves.
@@ -63,6 +70,12 @@ pub struct Dependencies {
     pub schemas: Registry,
     /// Anchors on an outside chain.
     pub anchors: bowline_anchor::Handle,
+    /// Triggers over the line.
+    pub triggers: bowline_triggers::Handle,
+    /// What triggers set off, for trying it out.
+    pub deliveries: bowline_triggers::Deliveries,
+    /// Chains on the line.
+    pub indexer: bowline_indexer::Handle,
     /// Bounds of requests.
     pub limits: Limits,
     /// What `/metrics` renders.
@@ -88,6 +101,9 @@ pub(crate) struct Shared {
     pub(crate) line: Handle,
     pub(crate) schemas: Registry,
     pub(crate) anchors: bowline_anchor::Handle,
+    pub(crate) triggers: bowline_triggers::Handle,
+    pub(crate) deliveries: bowline_triggers::Deliveries,
+    pub(crate) indexer: bowline_indexer::Handle,
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
@@ -106,8 +122,9 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, schemas, anchors, limits, metrics, drain, chapters, roles, redis, serves: _ } =
+        let Dependencies { line, schemas, anchors, triggers, indexer, limits, metrics, drain, .. } =
             dependencies;
+        let Dependencies { deliveries, chapters, roles, redis, .. } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
@@ -119,6 +136,9 @@ impl Api {
             line,
             schemas,
             anchors,
+            triggers,
+            deliveries,
+            indexer,
             limits,
             metrics,
             drain,

@@ -13,6 +13,7 @@ mod metrics;
 mod problem;
 mod rules;
 mod service;
+mod stub;
 
 pub use actions::{ActionRules, SealedConfig};
 pub use config::{Config, MatchingConfig};
@@ -24,3 +25,4 @@ pub use handle::{
 pub use input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 pub use problem::FieldProblem;
 pub use service::{Dependencies, Service};
+pub use stub::{Deliveries, DeliveryConfig, DeliveryDependencies, TestSend};

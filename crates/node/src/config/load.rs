@@ -86,11 +86,14 @@ impl Config {
                 set(&mut tree, variable.path, value);
             }
         }
-        serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Value {
-            path: error.path().to_string(),
-            from: String::new(),
-            problem: error.inner().to_string(),
-        })
+        let mut config: Self =
+            serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Value {
+                path: error.path().to_string(),
+                from: String::new(),
+                problem: error.inner().to_string(),
+            })?;
+        config.indexer.add_environment(&|name| source.get(name)).map_err(ConfigError::Problems)?;
+        Ok(config)
     }
 }
 
@@ -231,9 +234,13 @@ mod tests {
 
     #[test]
     fn of_two_names_of_a_setting_our_own_wins_and_units_are_kept() {
-        let foreign: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("SERVER_PORT", "8081"), ("DB_MAX_CONNECTIONS", "50")];
+        let foreign: &[_] =
+            &[("DB_ACQUIRE_TIMEOUT", "5"), ("SERVER_PORT", "8081"), ("DB_MAX_CONNECTIONS", "50")];
         let config = load("yaml", "", foreign).unwrap();
-        assert_eq!((config.store.acquire_ms_max, config.api.port, config.store.connections_max), (5_000, 8081, 50));
+        assert_eq!(
+            (config.store.acquire_ms_max, config.api.port, config.store.connections_max),
+            (5_000, 8081, 50)
+        );
         let both: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("DB_ACQUIRE_TIMEOUT_MS", "700"), ("PORT", "1")];
         let config = load("yaml", "", both).unwrap();
         assert_eq!((config.store.acquire_ms_max, config.api.port), (700, 1));
