@@ -15,6 +15,7 @@ mod moto;
 mod npm;
 mod packages;
 mod postgres;
+mod promtool;
 mod soak;
 mod test;
 mod tidy;

@@ -12,15 +12,23 @@ use anyhow::{Context, Result, bail};
 use crate::packages;
 use crate::postgres::last_lines;
 
+/// What tests run beside the product: whoever receives signed webhooks checks them with the first, and the second is
+/// a server of tools.
+const FOR_TESTS: [&str; 2] = ["standardwebhooks@1.1.1", "@modelcontextprotocol/server-everything@2026.8.31"];
 const MANUALLY: &str = "install Node.js 18 or newer with npm";
 const LOG_LINES_SHOWN: usize = 15;
 
-/// The folder `node_modules` that has `packages`, each as `name@version`; `folder` is its place in the target folder
-/// and must change with the versions.
+/// The folder `node_modules` that has what tests need.
+pub(crate) fn for_tests(target: &Path) -> Result<PathBuf> {
+    find_or_install(target, "npm-tests", &FOR_TESTS)
+}
+
+/// The folder `node_modules` that has `packages`, each as `name@version`; `folder` is its place in the target folder.
 pub(crate) fn find_or_install(target: &Path, folder: &str, packages: &[&str]) -> Result<PathBuf> {
     let folder = target.join(folder);
     let modules = folder.join("node_modules");
-    if folder.join("installed").is_file() {
+    let wanted = packages.join("\n");
+    if fs::read_to_string(folder.join("installed")).is_ok_and(|installed| installed == wanted) {
         return Ok(modules);
     }
     let npm = packages::find_or_install(|| packages::on_path("npm"), "npm", MANUALLY)?;
@@ -47,7 +55,7 @@ pub(crate) fn find_or_install(target: &Path, folder: &str, packages: &[&str]) ->
         );
     }
     // Written last, so that half an installation is done again.
-    fs::write(folder.join("installed"), packages.join("\n")).context("cannot note the installation")?;
+    fs::write(folder.join("installed"), wanted).context("cannot note the installation")?;
     Ok(modules)
 }
 

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Tools {
     strace: PathBuf,
     faketime: PathBuf,
+    /// A program; tests that need a Redis start one each. Its client `redis-cli` comes with it.
+    redis: PathBuf,
 }
 
 impl Tools {
@@ -22,11 +24,18 @@ impl Tools {
         let strace = find_or_install(strace, "strace", manually)?;
         let manually = "install libfaketime, which is looked for in /usr/lib";
         let faketime = find_or_install(faketime_library, "libfaketime", manually)?;
-        Ok(Tools { strace, faketime })
+        let redis = || on_path("redis-cli").and_then(|_| on_path("redis-server"));
+        let manually = "install Redis 7.0 or newer so that redis-server and redis-cli are on the PATH";
+        let redis = find_or_install(redis, "redis-server", manually)?;
+        Ok(Tools { strace, faketime, redis })
     }
 
-    pub(crate) fn variables(&self) -> [(&'static str, &Path); 2] {
-        [("BOWLINE_TEST_STRACE", &self.strace), ("BOWLINE_TEST_FAKETIME", &self.faketime)]
+    pub(crate) fn variables(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("BOWLINE_TEST_STRACE", &self.strace),
+            ("BOWLINE_TEST_FAKETIME", &self.faketime),
+            ("BOWLINE_TEST_REDIS", &self.redis),
+        ]
     }
 }
 
@@ -62,20 +71,32 @@ fn faketime_library() -> Option<PathBuf> {
 
 /// Installs a package; `manually` says what to do where that can't be.
 pub(crate) fn install(package: &str, manually: &str) -> Result<()> {
+    demand_apt_get(package, manually)?;
+    update_lists(package)?;
+    apt_get(package, &format!("install -y -q --no-install-recommends {package}"))
+}
+
+/// What is not there can't be fetched without it.
+pub(crate) fn demand_apt_get(package: &str, manually: &str) -> Result<()> {
     if Command::new("apt-get").arg("--version").output().is_err() {
         bail!("{package} is missing and there is no apt-get; {manually}");
     }
-    let lines =
-        ["apt-get update -q".to_owned(), format!("apt-get install -y -q --no-install-recommends {package}")];
-    for line in &lines {
-        let mut words: Vec<&str> = if is_root()? { Vec::new() } else { vec!["sudo", "-n"] };
-        words.extend(["env", "DEBIAN_FRONTEND=noninteractive"]);
-        words.extend(line.split(' '));
-        eprintln!("{package} is missing: {}", words.join(" "));
-        let status = Command::new(words[0]).args(&words[1..]).status();
-        if !status.is_ok_and(|status| status.success()) {
-            bail!("{package} could not be installed; run as root: {}", lines.join(" && "));
-        }
+    Ok(())
+}
+
+/// Lets apt-get know of packages at all, on a machine whose lists are empty or old.
+pub(crate) fn update_lists(package: &str) -> Result<()> {
+    apt_get(package, "update -q")
+}
+
+fn apt_get(package: &str, arguments: &str) -> Result<()> {
+    let mut words: Vec<&str> = if is_root()? { Vec::new() } else { vec!["sudo", "-n"] };
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    words.extend(arguments.split(' '));
+    eprintln!("{package} is missing: {}", words.join(" "));
+    let status = Command::new(words[0]).args(&words[1..]).status();
+    if !status.is_ok_and(|status| status.success()) {
+        bail!("{package} could not be had; run as root: apt-get {arguments}");
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::moto::PrivateS3;
 use crate::packages::Tools;
 use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
-use crate::{anvil, contracts};
+use crate::{anvil, contracts, npm, promtool};
 use tally::{Tally, TargetNames};
 
 #[derive(Args)]
@@ -45,6 +45,9 @@ struct Servers {
     tools: Tools,
     /// A program; tests that need an EVM chain start one each.
     anvil: PathBuf,
+    /// The folder `node_modules` with what tests run from npm.
+    npm: PathBuf,
+    promtool: PathBuf,
 }
 
 /// What a run of the tests came to.
@@ -109,11 +112,13 @@ fn prepare_and_run(workspace: &Workspace, options: &Options) -> Result<Outcome> 
     let target = workspace.metadata()?.target_directory.into_std_path_buf();
     let tools = Tools::find_or_install()?;
     let anvil = anvil::find_or_install(&target)?;
+    let npm = npm::for_tests(&target)?;
+    let promtool = promtool::find_or_install(&target)?;
     let postgres = PrivatePostgres::start()?;
     eprintln!("PostgreSQL: {} at {}", postgres.version()?, postgres.url());
     let s3 = PrivateS3::start(&target)?;
     eprintln!("S3: moto at {}", s3.url());
-    run_tests(workspace, options, &Servers { postgres, s3, tools, anvil }, names)
+    run_tests(workspace, options, &Servers { postgres, s3, tools, anvil, npm, promtool }, names)
 }
 
 /// Builds all test binaries; `None` if that fails. Cargo shows its progress and its errors itself.
@@ -158,7 +163,7 @@ fn run_tests(
     servers: &Servers,
     names: TargetNames,
 ) -> Result<Outcome> {
-    let Servers { postgres, s3, tools, anvil } = servers;
+    let Servers { postgres, s3, tools, anvil, npm, promtool } = servers;
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut command = cargo_test(workspace, options, &[]);
     command.env("BOWLINE_TEST_DATABASE_URL", postgres.url());
@@ -166,6 +171,8 @@ fn run_tests(
     command.env("BOWLINE_TEST_PG_USER", postgres.account_name());
     command.env("BOWLINE_TEST_S3_URL", s3.url());
     command.env("BOWLINE_TEST_ANVIL", anvil);
+    command.env("BOWLINE_TEST_NPM", npm);
+    command.env("BOWLINE_TEST_PROMTOOL", promtool);
     command.envs(tools.variables());
     if let Some(secs) = options.soak_secs {
         command.env("BOWLINE_SOAK_SECS", secs.to_string());
