@@ -5,6 +5,8 @@
 use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::DeliveryConfig;
+
 /// Settings of the triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,8 +18,8 @@ pub struct Config {
     pub secrets_key: Option<Secret>,
     /// How they are matched.
     pub matching: MatchingConfig,
-    /// How they are carried out.
-    pub delivery: crate::DeliveryConfig,
+    /// How what they set off is delivered.
+    pub delivery: DeliveryConfig,
 }
 
 impl Default for Config {
@@ -26,7 +28,7 @@ impl Default for Config {
             per_tenant_max: 10_000,
             secrets_key: None,
             matching: MatchingConfig::default(),
-            delivery: Default::default(),
+            delivery: DeliveryConfig::default(),
         }
     }
 }
@@ -105,6 +107,7 @@ impl Config {
         if queue_high_depth > queue_critical_depth {
             problems.push("triggers.matching.queue_high_depth is above queue_critical_depth".to_owned());
         }
+        problems.extend(self.delivery.problems());
         problems
     }
 }

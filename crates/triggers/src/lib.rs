@@ -5,6 +5,7 @@
 
 mod actions;
 mod config;
+mod delivery;
 mod error;
 mod handle;
 mod input;
@@ -13,10 +14,10 @@ mod metrics;
 mod problem;
 mod rules;
 mod service;
-mod stub;
 
 pub use actions::{ActionRules, SealedConfig};
 pub use config::{Config, MatchingConfig};
+pub use delivery::{Deliveries, DeliveryConfig, DeliveryDependencies, TestAttempt, TestSend};
 pub use error::TriggerError;
 pub use handle::{
     Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,
@@ -25,4 +26,3 @@ pub use handle::{
 pub use input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 pub use problem::FieldProblem;
 pub use service::{Dependencies, Service};
-pub use stub::{Deliveries, DeliveryConfig, DeliveryDependencies, TestSend};

@@ -171,6 +171,7 @@ conformance! {
         memory_is_kept_by_its_key,
         a_job_is_there_once_and_comes_back_after_a_retraction,
         tags_are_fair_among_tenants,
+    }
     sources {
         a_checkpoint_moves_with_its_events,
         a_step_from_elsewhere_changes_nothing,
