@@ -22,4 +22,4 @@ pub use chain_window::ChainWindow;
 pub use config::{AuthConfig, AuthMode, Config, RateLimitConfig};
 pub use openapi::openapi_json;
 pub use server::{Error, Service};
-pub use state::{Dependencies, Drain, Neighbour, Serves};
+pub use state::{Dependencies, Drain, Serves};

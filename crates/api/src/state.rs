@@ -2,21 +2,18 @@
 //!
 //! Nothing of it changes while the gateway runs, but for what its parts guard themselves.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_trait::async_trait;
 use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
 use bowline_line::explain::ChapterSource;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_schemas::Registry;
-use bowline_store::LineStore;
+use bowline_store::{LineStore, RedisQueue};
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
@@ -37,19 +34,6 @@ impl Drain {
     pub fn has_begun(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
-}
-
-/// Redis, as far as the gateway asks it for something.
-#[async_trait]
-pub trait Neighbour: Debug + Send + Sync + 'static {
-    /// Whether it answers within `time_max`; why not, if it does not.
-    async fn ping(&self, time_max: Duration) -> Result<(), String>;
-
-    /// Jobs that wait there, and dead letters.
-    async fn depth(&self) -> Result<(u64, u64), String>;
-
-    /// Takes dead letters away that are no more.
-    async fn unbury(&self, jobs: &[Uuid]) -> Result<(), String>;
 }
 
 /// How much of the API a process serves.
@@ -89,7 +73,7 @@ pub struct Dependencies {
     /// How much of the API is served.
     pub serves: Serves,
     /// Redis, if the node has one.
-    pub redis: Option<Arc<dyn Neighbour>>,
+    pub redis: Option<RedisQueue>,
 }
 
 /// The routes' shared state; cheap to clone.
@@ -109,7 +93,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) chapters: Vec<Arc<dyn ChapterSource>>,
     pub(crate) roles: Vec<&'static str>,
-    pub(crate) redis: Option<Arc<dyn Neighbour>>,
+    pub(crate) redis: Option<RedisQueue>,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: Origins,

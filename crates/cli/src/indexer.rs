@@ -32,7 +32,9 @@ pub(crate) async fn run(context: &Context, what: What) -> Outcome {
         return Ok(exit);
     }
     if chains.is_empty() {
-        output::talk("no chain is indexed; set indexer.chains, or BASE_SEPOLIA_RPC_URL and the like, and restart the node");
+        output::talk(
+            "no chain is indexed; set indexer.chains, or BASE_SEPOLIA_RPC_URL and the like, and restart the node",
+        );
         return Ok(exit);
     }
     let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());

@@ -109,8 +109,11 @@ async fn drain(context: &Context, options: DrainOptions) -> Outcome {
     match left {
         0 if context.is_json() => Ok(Exit::Done),
         0 => output::line("nothing waits and nothing is under way").map(|()| Exit::Done),
-        left => Err(Failure::no(format!("{left} deliveries still wait or are under way after {} s", options.timeout))
-            .next("`bowline queue stats` shows what holds them back; start more workers, or wait longer")),
+        left => Err(Failure::no(format!(
+            "{left} deliveries still wait or are under way after {} s",
+            options.timeout
+        ))
+        .next("`bowline queue stats` shows what holds them back; start more workers, or wait longer")),
     }
 }
 

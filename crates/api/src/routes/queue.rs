@@ -26,8 +26,8 @@ pub(super) async fn stats(State(api): State<Api>, principal: Principal) -> Resul
     let redis = match &api.redis {
         None => Value::Null,
         Some(redis) => match redis.depth().await {
-            Ok((waiting, dead)) => json!({ "waiting": waiting, "dead": dead }),
-            Err(problem) => json!({ "problem": problem }),
+            Ok(depth) => json!({ "waiting": depth.waiting, "dead": depth.dead }),
+            Err(problem) => json!({ "problem": problem.to_string() }),
         },
     };
     let secs = depth.oldest_due_at.map(|due| now.micros().saturating_sub(due.micros()).max(0) / 1_000_000);

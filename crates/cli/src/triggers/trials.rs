@@ -192,7 +192,10 @@ pub(super) async fn backtest(context: &Context, options: BacktestOptions) -> Out
     if found["first"].is_string() {
         fields.push(("first", cell(&found["first"])));
         fields.push(("last", cell(&found["last"])));
-        fields.push(("when", format!("{}  a bar is {} s", cell(&found["sparkline"]), cell(&found["bucket_secs"]))));
+        fields.push((
+            "when",
+            format!("{}  a bar is {} s", cell(&found["sparkline"]), cell(&found["bucket_secs"])),
+        ));
     }
     output::fields(fields)?;
     let fired: Vec<&Value> = found["fired"].as_array().into_iter().flatten().collect();
@@ -204,7 +207,9 @@ pub(super) async fn backtest(context: &Context, options: BacktestOptions) -> Out
         output::table(["when", "type", "agent", "event"], rows)?;
     }
     if found["memory_lost"] == true {
-        output::talk("what conditions remember was too much for the cursor: the next part begins with nothing");
+        output::talk(
+            "what conditions remember was too much for the cursor: the next part begins with nothing",
+        );
     }
     if let Some(cursor) = found["cursor"].as_str() {
         output::talk(&format!("there are more events; go on with --cursor {cursor}"));
@@ -254,7 +259,8 @@ pub(super) async fn test(context: &Context, options: TestOptions) -> Outcome {
         false => Exit::No,
     };
     if context.is_json() {
-        let attempts = tried.into_iter().map(|(action, attempt)| json!({ "action_id": action, "attempt": attempt }));
+        let attempts =
+            tried.into_iter().map(|(action, attempt)| json!({ "action_id": action, "attempt": attempt }));
         output::line(&json!({ "data": attempts.collect::<Vec<_>>() }).to_string())?;
         return Ok(exit);
     }

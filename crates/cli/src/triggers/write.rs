@@ -40,7 +40,9 @@ pub(super) async fn create(context: &Context, options: CreateOptions) -> Outcome
     let call = Call::post(&PATH, &read_json(&options.file.file)?)?;
     let Some(text) = call_for_one(context, options.organization, call).await? else { return Ok(Exit::Done) };
     show::print(context, &text)?;
-    output::talk("next: `bowline triggers test ID` carries its actions out once; `bowline deliveries list` shows what it set off");
+    output::talk(
+        "next: `bowline triggers test ID` carries its actions out once; `bowline deliveries list` shows what it set off",
+    );
     Ok(Exit::Done)
 }
 

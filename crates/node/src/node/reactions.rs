@@ -6,12 +6,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bowline_api::Neighbour;
 use bowline_runtime::Tasks;
-use bowline_store::RedisProbe;
+use bowline_store::{RedisConfig, RedisQueue};
 use bowline_triggers::{Deliveries, DeliveryDependencies};
-use uuid::Uuid;
 
 use super::Error;
 use crate::config::{Config, ConfigError, Role, Roles, parse_secrets_key};
@@ -23,7 +20,7 @@ pub(super) struct Reactions {
     matching: bowline_triggers::Service,
     pub(super) triggers: bowline_triggers::Handle,
     pub(super) deliveries: Deliveries,
-    pub(super) redis: Option<Arc<dyn Neighbour>>,
+    pub(super) redis: Option<RedisQueue>,
     grace: Duration,
 }
 
@@ -35,15 +32,18 @@ impl Reactions {
         line: &bowline_line::Handle,
     ) -> Result<Self, Error> {
         let refuse = |problem| ConfigError::Problems(vec![problem]);
+        // A little more than deliveries under way are given, so that they end by themselves.
+        let grace = Duration::from_secs(config.triggers.delivery.drain_secs + 2);
         let secrets_key = secrets_key(config, data)?;
         let instance = instance();
-        let redis = redis(config)?;
+        let redis = redis(config).await?;
         let deliveries = Deliveries::build(
             &config.triggers.delivery,
             DeliveryDependencies {
                 store: Arc::clone(&line.store),
                 clock: Arc::clone(&line.clock),
-                secrets_key: &secrets_key,
+                queue: redis.clone(),
+                secrets_key,
                 instance: instance.clone(),
             },
         )
@@ -58,7 +58,7 @@ impl Reactions {
             },
         )
         .map_err(refuse)?;
-        Ok(Self { matching, triggers, deliveries, redis, grace: Duration::ZERO })
+        Ok(Self { matching, triggers, deliveries, redis, grace })
     }
 
     /// How long what is under way may take to end.
@@ -104,28 +104,11 @@ fn instance() -> String {
     format!("{host}-{}", std::process::id())
 }
 
-/// Redis as the gateway's neighbour, if there is one.
-#[derive(Debug)]
-struct Redis(RedisProbe);
-
-#[async_trait]
-impl Neighbour for Redis {
-    async fn ping(&self, time_max: Duration) -> Result<(), String> {
-        self.0.ping(time_max).await
-    }
-
-    async fn depth(&self) -> Result<(u64, u64), String> {
-        Err("is not asked".to_owned())
-    }
-
-    async fn unbury(&self, _: &[Uuid]) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-fn redis(config: &Config) -> Result<Option<Arc<dyn Neighbour>>, ConfigError> {
+/// Redis, if there is one. It is not asked yet: a node starts without it, too.
+async fn redis(config: &Config) -> Result<Option<RedisQueue>, ConfigError> {
     let Some(url) = config.redis.address() else { return Ok(None) };
-    let probe = RedisProbe::new(url.reveal())
-        .map_err(|problem| ConfigError::Problems(vec![format!("redis.url (REDIS_URL): {problem}")]))?;
-    Ok(Some(Arc::new(Redis(probe))))
+    let queue = RedisQueue::connect(RedisConfig::at(url.reveal())).await;
+    queue
+        .map(Some)
+        .map_err(|problem| ConfigError::Problems(vec![format!("redis.url (REDIS_URL): {problem}")]))
 }

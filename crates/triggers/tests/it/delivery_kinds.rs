@@ -19,7 +19,10 @@ async fn what_can_not_work_is_refused_when_it_is_saved() {
     let check = |kind: &str, config: Value| fields(&actions.check(Some("reputation"), kind, &config, None));
     let url = "https://hooks.example.com/x";
     assert_eq!(check("rest", json!({ "url": url })), Vec::<String>::new());
-    assert_eq!(check("rest", json!({"url": "https://h.example/{{ agent_id }}?s={{ score }}"})), Vec::<String>::new());
+    assert_eq!(
+        check("rest", json!({"url": "https://h.example/{{ agent_id }}?s={{ score }}"})),
+        Vec::<String>::new()
+    );
     for (config, expected) in [
         (json!({}), "config.url"),
         (json!({"url": "ftp://h/"}), "config.url"),
@@ -45,7 +48,8 @@ async fn what_can_not_work_is_refused_when_it_is_saved() {
         assert_eq!(check("rest", config.clone()), [expected], "{config}");
     }
     let mcp = |extra: Value| {
-        let mut config = json!({"server_url": "https://mcp.example/mcp", "tool_name": "agent.receiveFeedback"});
+        let mut config =
+            json!({"server_url": "https://mcp.example/mcp", "tool_name": "agent.receiveFeedback"});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         check("mcp", config)
     };

@@ -30,7 +30,10 @@ async fn over_http() -> (Child, String) {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    until("the MCP server listens", || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() }).await;
+    until("the MCP server listens", || async {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+    })
+    .await;
     (child, format!("http://127.0.0.1:{port}/mcp"))
 }
 
@@ -45,7 +48,8 @@ async fn call(config: DeliveryConfig, settings: Value) -> TestAttempt {
 #[tokio::test]
 async fn a_tool_is_called_over_http_with_what_the_template_says() {
     let (_server, url) = over_http().await;
-    let echo = json!({"server_url": url, "tool_name": "echo", "arguments_template": {"message": "got {{ tag1 }}"}});
+    let echo =
+        json!({"server_url": url, "tool_name": "echo", "arguments_template": {"message": "got {{ tag1 }}"}});
     let sent = call(config(), echo).await;
     assert_eq!(sent.status, "success", "{sent:?}");
     assert!(sent.response.unwrap().contains("got {{ owner }}"));

@@ -92,7 +92,8 @@ impl Receiver {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| serve(request, Arc::clone(&kept), Arc::clone(&answer)));
+                    let service =
+                        service_fn(move |request| serve(request, Arc::clone(&kept), Arc::clone(&answer)));
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;

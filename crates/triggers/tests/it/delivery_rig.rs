@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bowline_runtime::{Clock, ManualClock, Shutdown, SystemClock, Tasks};
 use bowline_store::{
-    ActionRecord, AttemptRecord, BreakerSettings, JobFilter, JobRecord, JobState, LineStore, MatchCommit, NewJob,
-    RedisQueue, TriggerRecord,
+    ActionRecord, AttemptRecord, BreakerSettings, JobFilter, JobRecord, JobState, LineStore, MatchCommit,
+    NewJob, RedisQueue, TriggerRecord,
 };
 use bowline_triggers::{Deliveries, DeliveryConfig, DeliveryDependencies};
 use bowline_types::{EventId, StoreId, StreamId, TenantId, Timestamp};
@@ -21,7 +21,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Settings under which this machine may be reached.
 pub(crate) fn config() -> DeliveryConfig {
-    DeliveryConfig { allow: vec!["127.0.0.1/32".to_owned()], poll_ms: 20, drain_secs: 5, ..DeliveryConfig::default() }
+    DeliveryConfig {
+        allow: vec!["127.0.0.1/32".to_owned()],
+        poll_ms: 20,
+        drain_secs: 5,
+        ..DeliveryConfig::default()
+    }
 }
 
 /// Deliveries of a process of its own, with the system's clock.

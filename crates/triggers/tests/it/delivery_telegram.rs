@@ -20,12 +20,18 @@ fn bot_api(_: usize, received: &Received) -> Reply {
     }
     let message = received.json();
     match message["chat_id"].as_str().unwrap() {
-        "404" => Reply::json(400, json!({"ok": false, "error_code": 400, "description": "Bad Request: chat not found"})),
+        "404" => Reply::json(
+            400,
+            json!({"ok": false, "error_code": 400, "description": "Bad Request: chat not found"}),
+        ),
         "429" => Reply::json(
             429,
             json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 35", "parameters": {"retry_after": 35}}),
         ),
-        chat => Reply::json(200, json!({"ok": true, "result": {"message_id": 1, "chat": {"id": chat}, "text": message["text"]}})),
+        chat => Reply::json(
+            200,
+            json!({"ok": true, "result": {"message_id": 1, "chat": {"id": chat}, "text": message["text"]}}),
+        ),
     }
 }
 

@@ -55,7 +55,8 @@ async fn an_event_arrives_with_its_names_and_nothing_is_re_read() {
     let received = receiver.received().remove(1);
     assert_eq!(received.path, "/agents/398/..%2Fa%20b?tag=%7B%22x%22%3A1%7D");
     assert_eq!(received.header("x-api-key"), "k");
-    let expected = json!({"score": 87, "text": "got {\"x\":1}", "owner": null, "at": "2026-02-10T11:55:00+00:00"});
+    let expected =
+        json!({"score": 87, "text": "got {\"x\":1}", "owner": null, "at": "2026-02-10T11:55:00+00:00"});
     assert_eq!(received.json(), expected);
 }
 
@@ -127,10 +128,15 @@ async fn redirects_lead_nowhere_private_and_a_post_nowhere() {
         _ => Reply::status(307).header("location", format!("http://{place}/there")),
     })
     .await;
-    let get = |path: &str| json!({"method": "GET", "url": first.url(path), "headers": {"Authorization": "secret"}});
+    let get =
+        |path: &str| json!({"method": "GET", "url": first.url(path), "headers": {"Authorization": "secret"}});
     // Only the first receiver is allowed by its address; names are not.
-    for (path, code) in [("/private", "ADDRESS_BLOCKED"), ("/name", "ADDRESS_BLOCKED"), ("/round", "REDIRECTS")] {
-        let sent = send_under(DeliveryConfig { allow: vec![first.address.to_string()], ..config() }, get(path)).await;
+    for (path, code) in
+        [("/private", "ADDRESS_BLOCKED"), ("/name", "ADDRESS_BLOCKED"), ("/round", "REDIRECTS")]
+    {
+        let sent =
+            send_under(DeliveryConfig { allow: vec![first.address.to_string()], ..config() }, get(path))
+                .await;
         assert_eq!((sent.status, sent.code), ("failed", Some(code)), "{path}: {sent:?}");
     }
     assert_eq!(send(get("/there")).await.status, "success");
@@ -149,7 +155,8 @@ async fn only_what_is_allowed_is_reached_and_errors_tell_no_secrets() {
     let port = receiver.address.port();
     let place = Place::new(Engine::Sqlite).await;
     let strict = deliveries(place.open().await, DeliveryConfig::default());
-    let given = |url: String| TestSend::Given { action_type: "rest".to_owned(), config: json!({ "url": url }) };
+    let given =
+        |url: String| TestSend::Given { action_type: "rest".to_owned(), config: json!({ "url": url }) };
     let refused = strict.test_send(TenantId::random(), given(receiver.url("/")), None).await;
     assert!(refused.unwrap_err().to_string().contains("config.url"));
     // A name is judged when it is resolved.
@@ -160,7 +167,8 @@ async fn only_what_is_allowed_is_reached_and_errors_tell_no_secrets() {
     // A place that is allowed by its name is reached, whatever it resolves to; another port of it is not.
     let open = DeliveryConfig { allow: vec![format!("localhost:{port}")], ..config() };
     assert_eq!(send_under(open.clone(), json!({ "url": url })).await.status, "success");
-    let closed = send_under(open, json!({ "url": "http://localhost:1/path-secret", "timeout_seconds": 5 })).await;
+    let closed =
+        send_under(open, json!({ "url": "http://localhost:1/path-secret", "timeout_seconds": 5 })).await;
     assert_eq!(closed.code, Some("ADDRESS_BLOCKED"), "{closed:?}");
     // Nobody listens.
     let gone = send(json!({ "url": "http://127.0.0.1:1/path-secret?token=query-secret" })).await;

@@ -39,7 +39,10 @@ async fn two_workers_deliver_every_job_once_under_its_id(engine: Engine) {
     let expected: HashSet<String> = jobs.iter().map(ToString::to_string).collect();
     assert_eq!(keys.into_iter().collect::<HashSet<_>>(), expected);
     let attempts = rig.attempts(jobs[0]).await;
-    assert_eq!((attempts.len(), attempts[0].status, attempts[0].http_status), (1, AttemptStatus::Succeeded, Some(200)));
+    assert_eq!(
+        (attempts.len(), attempts[0].status, attempts[0].http_status),
+        (1, AttemptStatus::Succeeded, Some(200))
+    );
     assert_eq!(attempts[0].destination, receiver.address.to_string());
     // Connections are kept: one for each delivery at a time, and a few that were made meanwhile.
     assert!(receiver.connections() <= 30, "{}", receiver.connections());
@@ -108,7 +111,8 @@ async fn a_receiver_that_asks_to_wait_is_left_alone(engine: Engine) {
 
 async fn a_worker_that_dies_is_replaced_and_the_id_stays(engine: Engine) {
     let rig = Rig::new(engine).await;
-    let receiver = Receiver::start(|number, _| if number == 0 { Reply::never() } else { Reply::status(200) }).await;
+    let receiver =
+        Receiver::start(|number, _| if number == 0 { Reply::never() } else { Reply::status(200) }).await;
     let trigger = rig.trigger("rest", json!({ "url": receiver.url("/") })).await;
     let doomed = rig.deliveries(config(), "doomed");
     // A runtime of its own dies like a process: no task of it does anything more.
@@ -140,7 +144,8 @@ async fn a_breaker_opens_tries_and_closes_and_may_be_reset(engine: Engine) {
     let is_well = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&is_well);
     let receiver =
-        Receiver::start(move |_, _| Reply::status(if answers.load(Ordering::SeqCst) { 200 } else { 500 })).await;
+        Receiver::start(move |_, _| Reply::status(if answers.load(Ordering::SeqCst) { 200 } else { 500 }))
+            .await;
     let settings = BreakerSettings { failure_threshold: 3, recovery_secs: 60, half_open_calls_max: 1 };
     let hook = json!({ "url": receiver.url("/"), "max_attempts": 20 });
     let trigger = rig.trigger_of(rig.tenant_id, "rest", hook, settings).await;
@@ -239,7 +244,10 @@ async fn what_was_deleted_is_cancelled(engine: Engine) {
     let receiver = Receiver::start(|_, _| Reply::status(200)).await;
     let trigger = rig.trigger("rest", json!({ "url": receiver.url("/") })).await;
     let gone = bowline_store::TriggerRecord {
-        actions: vec![bowline_store::ActionRecord { action_id: uuid::Uuid::new_v4(), ..trigger.actions[0].clone() }],
+        actions: vec![bowline_store::ActionRecord {
+            action_id: uuid::Uuid::new_v4(),
+            ..trigger.actions[0].clone()
+        }],
         ..trigger.clone()
     };
     let job = rig.jobs(&gone, 1).await[0];
