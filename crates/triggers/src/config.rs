@@ -2,6 +2,7 @@
 //!
 //! Every limit has its unit in its name, and what is wrong with a value is said with the setting's name.
 
+use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::DeliveryConfig;
@@ -12,6 +13,9 @@ use crate::DeliveryConfig;
 pub struct Config {
     /// Triggers that one organization may have.
     pub per_tenant_max: u64,
+    /// The key under which the secrets of actions are kept: 32 bytes in hex or base64, the same in every process of a
+    /// store. Made on the first start and kept in the data folder if absent.
+    pub secrets_key: Option<Secret>,
     /// How they are matched.
     pub matching: MatchingConfig,
     /// How what they set off is delivered.
@@ -22,6 +26,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             per_tenant_max: 10_000,
+            secrets_key: None,
             matching: MatchingConfig::default(),
             delivery: DeliveryConfig::default(),
         }

@@ -44,6 +44,7 @@ mod offline;
 mod outage;
 mod procedures;
 mod rate_limits;
+mod roles;
 mod runbook;
 mod schemas;
 mod server;
@@ -120,6 +121,10 @@ on_both! {
     admin {
         the_tool_works_on_the_database_itself,
     }
+    roles {
+        any_role_may_be_left_out,
+        health_tells_of_the_database_and_of_redis,
+    }
     procedures {
         every_block_of_the_runbook_runs,
         every_block_of_the_anchors_page_runs,
@@ -142,6 +147,10 @@ on_both! {
 }
 
 tests! { Sqlite:
+    roles {
+        an_embedded_database_belongs_to_one_process,
+        logs_are_json_lines_with_small_levels,
+    }
     anchors {
         a_person_sees_and_mends_anchors,
         anchors_go_to_another_contract_when_told,
@@ -242,6 +251,10 @@ tests! { Sqlite:
 }
 
 tests! { Postgres:
+    roles {
+        each_role_runs_in_a_process_of_its_own,
+        an_exhausted_pool_is_told_and_answered,
+    }
     two_nodes {
         two_nodes_write_one_stream,
     }
