@@ -228,6 +228,14 @@ impl Node {
         self.holds(facts, &|_| false)
     }
 
+    /// Whether everything in it holds that must hold and remembers nothing.
+    pub(crate) fn lets_pass(&self, facts: &Facts) -> bool {
+        match self {
+            Self::All(nodes) => nodes.iter().all(|node| node.lets_pass(facts)),
+            node => node.is_stateful() || node.holds_now(facts),
+        }
+    }
+
     /// Everything in it that remembers.
     pub(crate) fn stateful<'n>(&'n self, found: &mut Vec<&'n Node>) {
         match self {
