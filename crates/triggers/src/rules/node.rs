@@ -1,4 +1,6 @@
 //! Compiled conditions: what is compared with what, in groups.
+//!
+//! A comparison is exact, and one that can't be made does not hold.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -224,6 +226,14 @@ impl Node {
     /// Whether a node without memory holds.
     pub(crate) fn holds_now(&self, facts: &Facts) -> bool {
         self.holds(facts, &|_| false)
+    }
+
+    /// Whether everything in it holds that must hold and remembers nothing.
+    pub(crate) fn lets_pass(&self, facts: &Facts) -> bool {
+        match self {
+            Self::All(nodes) => nodes.iter().all(|node| node.lets_pass(facts)),
+            node => node.is_stateful() || node.holds_now(facts),
+        }
     }
 
     /// Everything in it that remembers.

@@ -76,6 +76,8 @@ pub(super) fn ways(nodes: &[Node]) -> Vec<Way<'_>> {
 fn ways_of(node: &Node) -> Vec<Way<'_>> {
     match node {
         Node::All(nodes) => ways(nodes),
+        // What remembers must hear of every event that the rest lets pass.
+        node if node.is_stateful() => vec![Way::default()],
         Node::Any(nodes) => any(nodes),
         Node::Test(test) => {
             let mut way = Way::default();

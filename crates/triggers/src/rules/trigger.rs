@@ -102,8 +102,7 @@ impl Rule {
 
     /// Whether an event satisfies everything but what remembers.
     pub(crate) fn passes(&self, facts: &Facts) -> bool {
-        self.is_about(facts)
-            && self.conditions.iter().filter(|node| !node.is_stateful()).all(|node| node.holds_now(facts))
+        self.is_about(facts) && self.conditions.iter().all(|node| node.lets_pass(facts))
     }
 
     /// What it remembers of that event's subject.
