@@ -22,6 +22,7 @@ mod outbox;
 mod postgres;
 mod queueing;
 mod records;
+mod redis;
 mod sequencing;
 mod snapshot;
 mod sources;
@@ -68,6 +69,9 @@ pub use records::{
     CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
+};
+pub use redis::{
+    BuriedJob, QueueError, QueueWaiter, RedisConfig, RedisDepth, RedisQueue, RelayError, Relayed, relay_once,
 };
 pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
