@@ -44,6 +44,7 @@ mod offline;
 mod outage;
 mod procedures;
 mod rate_limits;
+mod receiver;
 mod roles;
 mod runbook;
 mod schemas;
@@ -51,6 +52,7 @@ mod server;
 mod site;
 mod stopping;
 mod strace;
+mod triggers_api;
 mod two_nodes;
 mod verify_anchor;
 mod wire;
@@ -124,6 +126,11 @@ on_both! {
     roles {
         any_role_may_be_left_out,
         health_tells_of_the_database_and_of_redis,
+    }
+    triggers_api {
+        triggers_are_made_changed_and_deleted,
+        what_is_wrong_with_a_trigger_is_named,
+        a_person_makes_and_tries_a_trigger,
     }
     procedures {
         every_block_of_the_runbook_runs,
