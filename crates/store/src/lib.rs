@@ -22,8 +22,7 @@ mod outbox;
 mod postgres;
 mod queueing;
 mod records;
-mod redis_probe;
-mod redis_stub;
+mod redis;
 mod sequencing;
 mod snapshot;
 mod sources;
@@ -71,8 +70,9 @@ pub use records::{
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
-pub use redis_probe::RedisProbe;
-pub use redis_stub::*;
+pub use redis::{
+    BuriedJob, QueueError, QueueWaiter, RedisConfig, RedisDepth, RedisQueue, RelayError, Relayed, relay_once,
+};
 pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
     Unreadable,

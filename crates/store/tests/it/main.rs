@@ -26,6 +26,8 @@ mod model;
 mod outages;
 mod races;
 mod reading;
+mod redis_queue;
+mod redis_server;
 mod runbook;
 mod schemas;
 mod sources;
@@ -177,6 +179,17 @@ conformance! {
         an_event_is_found_by_its_id_in_its_stream,
         heads_tell_how_far_streams_are,
         leaves_are_those_of_the_events,
+    }
+    redis_queue {
+        the_list_is_what_waits_in_the_order_of_claims,
+        a_worker_that_dies_loses_no_job,
+        what_redis_loses_is_handed_over_again,
+        a_relay_that_dies_between_its_steps_loses_no_job,
+        several_relays_hand_over_each_job_once,
+        a_restart_on_its_log_keeps_the_list,
+        a_redis_that_is_away_costs_a_refusal,
+        who_waits_is_woken,
+        dead_letters_are_shown,
     }
     schemas {
         a_schemas_number_is_given_once,
