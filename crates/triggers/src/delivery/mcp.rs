@@ -236,9 +236,17 @@ fn of_transport(error: &rmcp::transport::DynamicTransportError) -> Failure {
         Some(StreamableHttpError::AuthRequired(_)) => of_status(401, None),
         Some(StreamableHttpError::InsufficientScope(_)) => of_status(403, None),
         Some(StreamableHttpError::SessionExpired) => of_status(404, None),
+        Some(StreamableHttpError::UnexpectedServerResponse(said)) if status_of(said).is_some() => {
+            of_status(status_of(said).unwrap_or_default(), None)
+        }
         Some(_) => Failure::passing("MCP_PROTOCOL", "the server's answer is none of streamable HTTP"),
         None => Failure::passing("CONNECTION_LOST", "the connection to the server was lost"),
     }
+}
+
+/// The status of an answer that the client tells as text alone: `HTTP 401 Unauthorized: …`.
+fn status_of(said: &str) -> Option<u16> {
+    said.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
 }
 
 fn of_status(status: u16, retry_after: Option<&str>) -> Failure {

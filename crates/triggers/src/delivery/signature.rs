@@ -66,9 +66,12 @@ mod tests {
 
     #[test]
     fn a_weak_or_wrong_secret_is_refused_without_being_repeated() {
-        for bad in ["", "secret", "whsec_", "whsec_@@@@", "whsec_c2hvcnQ="] {
+        for bad in ["", "hunter2", "whsec_", "whsec_@@@@", "whsec_c2hvcnQ="] {
             let problem = SigningSecret::parse(bad).unwrap_err();
-            assert!(bad.is_empty() || !problem.contains(bad) || bad == "whsec_", "{problem}");
+            assert!(
+                !problem.contains("hunter2") && !problem.contains("@@@@") && !problem.contains("c2hv"),
+                "{problem}"
+            );
         }
     }
 }
