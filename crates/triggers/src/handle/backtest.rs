@@ -127,8 +127,8 @@ impl Handle {
                 TriggerError::field("cursor", "is not one of a back-test of this trigger and range")
             })?;
             streams.retain(|head| head.stream >= cursor.stream);
-            run.memories = cursor.memories();
             resumed = Some((cursor.stream, cursor.next));
+            run.memories = cursor.memories();
         }
         let began = Instant::now();
         let events_max = query.events_max.unwrap_or(EVENTS.0).clamp(1, EVENTS.1);

@@ -165,6 +165,13 @@ impl Index {
         self.slots.iter().flatten().map(|slot| &slot.rule)
     }
 
+    /// Whether nothing is left of the triggers that were in it.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        let is_empty = |shape: &Shape| shape.buckets.is_empty();
+        self.by_id.is_empty() && self.stateful == 0 && self.shapes.iter().flatten().all(is_empty)
+    }
+
     /// The triggers that an event passes, and how many were looked at.
     pub(crate) fn passed(&self, facts: &Facts, seen: &mut Seen) -> (Vec<Arc<Rule>>, usize) {
         seen.mark = seen.mark.wrapping_add(1);
