@@ -1,7 +1,8 @@
-<<<<<<< HEAD
-//! Triggers and deliveries against real neighbours.
+//! Triggers on real stores: how they are made, matched, tried out and explained.
+//!
+//! A test is an async function of a [`support::Place`]; `on_both!` makes `sqlite::name` and `postgres::name` of it.
 
-// Clippy excuses unwraps in test functions only, and much of this stands in functions that tests share.
+// Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod delivery_kinds;
@@ -12,14 +13,6 @@ mod delivery_rig;
 mod delivery_telegram;
 mod delivery_webhooks;
 mod delivery_workers;
-=======
-//! Triggers on real stores: how they are made, matched, tried out and explained.
-//!
-//! A test is an async function of a [`support::Place`]; `on_both!` makes `sqlite::name` and `postgres::name` of it.
-
-// Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod events;
 mod handle;
 mod matching;
@@ -70,4 +63,3 @@ on_both! {
         a_back_test_finds_every_time,
     }
 }
->>>>>>> f8428a5
