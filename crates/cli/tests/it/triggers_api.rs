@@ -10,6 +10,9 @@ use crate::node::bowline_in;
 use crate::receiver::Receiver;
 use crate::site::Site;
 
+/// What webhooks are signed with.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 const TRIGGERS: &str = "/api/v1/triggers";
 
 /// Settings under which deliveries may go to this machine.
@@ -23,7 +26,7 @@ fn trigger(url: &str) -> Value {
         "conditions": [
             { "condition_type": "score_threshold", "field": "score", "operator": "<", "value": 50 },
         ],
-        "actions": [{ "action_type": "rest", "config": { "url": url, "secret": "a-secret-of-mine" } }],
+        "actions": [{ "action_type": "rest", "config": { "url": url, "signing_secrets": [SECRET] } }],
     })
 }
 
@@ -56,7 +59,7 @@ pub(crate) async fn triggers_are_made_changed_and_deleted(site: Arc<Site>) {
     assert_eq!(made.status, 201, "{}", made.text);
     let made = made.body()["data"].clone();
     assert_eq!((&made["organization_id"], &made["enabled"]), (&json!(ours), &json!(true)));
-    assert!(!made.to_string().contains("a-secret-of-mine"), "{made}");
+    assert!(!made.to_string().contains(SECRET), "{made}");
     let path = format!("{TRIGGERS}/{}", made["id"].as_str().unwrap());
 
     let got = api.get(&path).await;
@@ -168,7 +171,7 @@ pub(crate) async fn a_person_makes_and_tries_a_trigger(site: Arc<Site>) {
     assert!(listed.must(0).stdout.contains("low scores") && listed.stdout.contains(&id), "{listed:?}");
     let shown = run(&["triggers", "show", &id], String::new()).await;
     assert!(shown.must(0).stdout.contains("score_threshold"), "{shown:?}");
-    assert!(!shown.stdout.contains("a-secret-of-mine"), "{shown:?}");
+    assert!(!shown.stdout.contains(SECRET), "{shown:?}");
 
     let tested = run(&["triggers", "test", &id], String::new()).await;
     assert!(tested.must(0).stdout.contains("success"), "{tested:?}");
