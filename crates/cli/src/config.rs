@@ -9,6 +9,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 use crate::serve::SettingsArgs;
 
+/// The setting that chains' well-known variables stand for.
+const CHAINS: &str = "indexer.chains";
+
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
@@ -43,6 +46,8 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         }
         What::Env if context.is_json() => {
             let served = ENVIRONMENT.iter().map(|v| json!({ "name": v.name, "setting": v.path }));
+            let chains = bowline_indexer::Config::environment_names().into_iter();
+            let served = served.chain(chains.map(|name| json!({ "name": name, "setting": CHAINS })));
             let listed = json!({ "served": served.collect::<Vec<_>>(), "not_served": UNSERVED });
             output::line(&listed.to_string())?;
             Ok(Exit::Done)
@@ -51,6 +56,8 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
             let served = ENVIRONMENT.iter().map(|v| [v.name.to_owned(), v.path.to_owned()]);
             let unserved =
                 UNSERVED.iter().map(|name| [(*name).to_owned(), "(not served by this version)".to_owned()]);
+            let chains = bowline_indexer::Config::environment_names().into_iter();
+            let served = served.chain(chains.map(|name| [name, CHAINS.to_owned()]));
             output::table(["variable", "setting"], served.chain(unserved))?;
             Ok(Exit::Done)
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bowline_store::{AgentKeyRecord, LineStore, SequencerKeyRecord, StoreError, StoredEvent};
-use bowline_types::Timestamp;
+use bowline_types::{TenantId, Timestamp};
 use bowline_ves::{AgentPublicKey, check_hashes, check_signature, event_signing_hash, leaf_hash};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,6 +21,8 @@ use crate::commitments::{Commitments, ProveError};
 pub struct Subject {
     /// As it is stored.
     pub event: StoredEvent,
+    /// Whose view it is: what belongs to other organizations is not told. None for everybody's.
+    pub viewer: Option<TenantId>,
 }
 
 /// Whether what a chapter tells has happened.

@@ -22,7 +22,6 @@ mod outbox;
 mod postgres;
 mod queueing;
 mod records;
-mod redis_probe;
 mod redis;
 mod sequencing;
 mod snapshot;
@@ -71,7 +70,6 @@ pub use records::{
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
-pub use redis_probe::RedisProbe;
 pub use redis::{
     BuriedJob, QueueError, QueueWaiter, RedisConfig, RedisDepth, RedisQueue, RelayError, Relayed, relay_once,
 };

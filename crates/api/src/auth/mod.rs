@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, header};
 use bowline_runtime::Clock;
 use bowline_store::{ApiKeyRecord, ChangeKind, LineStore, Permission};
-use bowline_types::{AgentId, Code, Secret, StoreId, StreamId, TenantId, Timestamp};
+use bowline_types::{AgentId, Code, Secret, StoreId, StreamId, TenantId, Timestamp, public_tenant};
 use bowline_ves::Hash;
 use metrics::{counter, gauge};
 use subtle::ConstantTimeEq;
@@ -71,7 +71,8 @@ impl Principal {
     /// Refuses unless the principal may do that to the tenant.
     pub(crate) fn require_tenant(&self, permission: Permission, tenant_id: TenantId) -> Result<(), ApiError> {
         self.require(permission)?;
-        if self.tenant_id == TenantId::NIL || self.tenant_id == tenant_id {
+        if self.tenant_id == TenantId::NIL || self.tenant_id == tenant_id || is_public(permission, tenant_id)
+        {
             return Ok(());
         }
         let message = format!("the credential is not for tenant {tenant_id}");
@@ -81,7 +82,8 @@ impl Principal {
     /// Refuses unless the principal may do that to the stream.
     pub(crate) fn require_stream(&self, permission: Permission, stream: StreamId) -> Result<(), ApiError> {
         self.require_tenant(permission, stream.tenant_id)?;
-        if self.store_ids.is_empty() || self.store_ids.contains(&stream.store_id) {
+        let is_listed = self.store_ids.is_empty() || self.store_ids.contains(&stream.store_id);
+        if is_listed || is_public(permission, stream.tenant_id) {
             return Ok(());
         }
         let message = format!("the credential is not for store {}", stream.store_id);
@@ -113,6 +115,11 @@ impl Principal {
     pub(crate) fn may_read(&self, stream: StreamId) -> bool {
         self.require_stream(Permission::Read, stream).is_ok()
     }
+}
+
+/// What is of no organization may be read by whoever may read anything.
+fn is_public(permission: Permission, tenant_id: TenantId) -> bool {
+    permission == Permission::Read && tenant_id == public_tenant()
 }
 
 /// A principal that an API key was found to be.
@@ -296,6 +303,9 @@ mod tests {
                 .require_stream(Permission::Read, StreamId::new(TenantId::random(), stream.store_id))
                 .is_err()
         );
+        let public = StreamId::new(public_tenant(), StoreId::random());
+        assert!(narrow.require_stream(Permission::Read, public).is_ok());
+        assert!(narrow.require_stream(Permission::Write, public).is_err());
         assert!(narrow.require_agent(AgentId::random()).is_err());
         let everything = Principal::superuser();
         assert!(everything.require_stream(Permission::Admin, stream).is_ok());

@@ -16,6 +16,7 @@ use bowline_runtime::{BreakerState, Samples};
 use bowline_store::{AnchorBacklog, Permission, StreamHead, schema_version};
 use bowline_types::Timestamp;
 
+use super::figures;
 use super::health::SERVICE;
 use crate::auth::Principal;
 use crate::config::AuthMode;
@@ -31,7 +32,8 @@ const STREAMS_NAMED_MAX: usize = 5;
 /// What an operator looks at first.
 #[utoipa::path(get, path = "/health/detailed", tag = "operate", responses(
     (status = 200, description = "`{\"status\":\"healthy\"|\"degraded\"|\"draining\",\"version\",\"uptime_secs\",\"store\",\
-        \"pool\",\"queue\",\"streams\",\"followers\",\"caches\",\"circuit_breakers\",\"anchors\",\"connections\",\"limits\",\"listen\",\
+        \"pool\",\"queue\",\"streams\",\"followers\",\"caches\",\"circuit_breakers\",\"anchors\",\"roles\",\"deliveries\",\
+        \"chains\",\"connections\",\"limits\",\"listen\",\
         \"sequencer\",\"disk\",\"process\"}`", body = Object)))]
 pub(super) async fn detailed(
     State(api): State<Api>,
@@ -86,6 +88,9 @@ pub(super) async fn detailed(
         caches: caches(&metrics),
         circuit_breakers: breakers(&metrics),
         anchors: backlog.map(|backlog| anchors(&api, backlog)),
+        roles: api.roles.iter().map(|role| (*role).to_owned()).collect(),
+        deliveries: figures::deliveries(&api, STORE_TIME_MAX).await.filter(|_| reachable),
+        chains: figures::chains(&api),
         connections: clients(&api, &metrics),
         limits: api.limits.clone(),
         listen: listen(&api),

@@ -75,7 +75,8 @@ pub(super) async fn explain(
         && let Some(event) = api.line.reader.event(*stream, event_id).await?
     {
         let sequence_number = event.receipt.sequence_number;
-        let subject = Subject { event };
+        let viewer = Some(principal.tenant_id).filter(|tenant| *tenant != TenantId::NIL);
+        let subject = Subject { event, viewer };
         let mut chapters = Vec::new();
         for source in api.chapters.iter() {
             chapters.extend(source.tell(&subject).await?);

@@ -16,6 +16,7 @@ use metrics::gauge;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::figures;
 use crate::error::ApiError;
 use crate::metrics::UPTIME;
 use crate::state::Api;
@@ -130,7 +131,7 @@ struct Readiness {
 
 /// What runs here.
 #[utoipa::path(get, path = "/status", tag = "operate", security(()), responses(
-    (status = 200, description = "`{\"version\",\"roles\",\"engine\",\"uptime_secs\"}`", body = Object)))]
+    (status = 200, description = "`{\"version\",\"roles\",\"engine\",\"uptime_secs\",\"chains\",\"deliveries\"}`", body = Object)))]
 pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "service": SERVICE,
@@ -139,6 +140,8 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
         "engine": api.line.store.engine(),
         "uptime_secs": api.started.elapsed().as_secs(),
         "draining": api.drain.has_begun(),
+        "chains": figures::chains(&api),
+        "deliveries": figures::deliveries(&api, PROBE_TIME_MAX).await,
     }))
 }
 

@@ -17,6 +17,7 @@ mod events;
 mod explain;
 mod export;
 mod extract;
+mod figures;
 mod follow;
 mod health;
 mod ingest;

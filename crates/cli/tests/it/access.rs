@@ -15,7 +15,8 @@ use crate::node::ADMIN_KEY;
 use crate::site::Site;
 
 /// Paths that answer whoever asks; `/metrics` only on the node's own machine.
-const PUBLIC: [&str; 5] = ["/health", "/ready", "/status", "/metrics", "/api/v1/sequencer/keys"];
+const PUBLIC: [&str; 6] =
+    ["/health", "/api/v1/health", "/ready", "/status", "/metrics", "/api/v1/sequencer/keys"];
 
 const JWT_SECRET: &str = "a secret of at least thirty-two bytes";
 

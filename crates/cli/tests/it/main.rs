@@ -44,6 +44,7 @@ mod offline;
 mod outage;
 mod procedures;
 mod rate_limits;
+mod receiver;
 mod roles;
 mod runbook;
 mod schemas;
@@ -51,6 +52,8 @@ mod server;
 mod site;
 mod stopping;
 mod strace;
+mod triggers_api;
+mod triggers_delivery;
 mod two_nodes;
 mod verify_anchor;
 mod wire;
@@ -124,6 +127,14 @@ on_both! {
     roles {
         any_role_may_be_left_out,
         health_tells_of_the_database_and_of_redis,
+    }
+    triggers_api {
+        triggers_are_made_changed_and_deleted,
+        what_is_wrong_with_a_trigger_is_named,
+        a_person_makes_and_tries_a_trigger,
+    }
+    triggers_delivery {
+        an_event_is_delivered_and_told_of,
     }
     procedures {
         every_block_of_the_runbook_runs,
@@ -254,6 +265,9 @@ tests! { Postgres:
     roles {
         each_role_runs_in_a_process_of_its_own,
         an_exhausted_pool_is_told_and_answered,
+    }
+    triggers_delivery {
+        processes_of_their_own_deliver_through_redis,
     }
     two_nodes {
         two_nodes_write_one_stream,

@@ -1,91 +1,102 @@
-//! A receiver of webhooks that takes each idempotency key once, as a good one does.
+//! A web server that takes what is delivered to it, and answers as a test says.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
-/// What it got under one key.
+use crate::site::until;
+
+/// What came in.
 #[derive(Debug, Clone)]
-pub(crate) struct Taken {
-    /// The body of the first one.
-    pub(crate) body: Value,
-    /// How often it came; what came again had no effect.
-    pub(crate) times: u64,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    /// Names in lower case.
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
 }
 
-/// What every connection shares.
-#[derive(Debug, Default)]
-struct Shelf {
-    taken: BTreeMap<String, Taken>,
-    /// Statuses to answer with next, before it takes anything again.
-    refusals: Vec<u16>,
+impl Received {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
 }
 
-/// A receiver on a free port; it ends with the test's runtime.
-#[derive(Debug)]
+/// The server; it ends with the test's runtime.
+#[derive(Debug, Clone)]
 pub(crate) struct Receiver {
-    address: String,
-    shelf: Arc<Mutex<Shelf>>,
+    port: u16,
+    received: Arc<Mutex<Vec<Received>>>,
+    status: Arc<AtomicU16>,
 }
 
 impl Receiver {
-    /// Begins to receive.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let shelf = Arc::<Mutex<Shelf>>::default();
-        let shared = Arc::clone(&shelf);
+        let port = listener.local_addr().unwrap().port();
+        let receiver = Self { port, received: Arc::default(), status: Arc::new(AtomicU16::new(200)) };
+        let server = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let shelf = Arc::clone(&shared);
-                let serve = service_fn(move |request| take(Arc::clone(&shelf), request));
-                let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), serve));
+                tokio::spawn(server.clone().serve(stream));
             }
         });
-        Self { address, shelf }
+        receiver
     }
 
-    /// Such as `http://127.0.0.1:40000/hook`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// What it has taken, by key.
-    pub(crate) fn taken(&self) -> BTreeMap<String, Taken> {
-        self.shelf.lock().unwrap().taken.clone()
+    /// From now on it answers with that status.
+    pub(crate) fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
     }
 
-    /// Answers so many of the next requests with that status.
-    pub(crate) fn refuse(&self, times: usize, status: u16) {
-        self.shelf.lock().unwrap().refusals.extend(std::iter::repeat_n(status, times));
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// Waits until so much has come.
+    pub(crate) async fn until_received(&self, count: usize) -> Vec<Received> {
+        until(async || self.received().len() >= count).await;
+        self.received()
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let mut stream = BufReader::new(stream);
+        while let Some(received) = read(&mut stream).await {
+            self.received.lock().unwrap().push(received);
+            let status = self.status.load(Ordering::SeqCst);
+            let answer = format!("HTTP/1.1 {status} Told\r\ncontent-length: 4\r\n\r\nseen");
+            if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
-async fn take(
-    shelf: Arc<Mutex<Shelf>>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
-    let body = request.into_body().collect().await?.to_bytes();
-    let mut shelf = shelf.lock().unwrap();
-    let status = match (shelf.refusals.pop(), key) {
-        (Some(status), _) => StatusCode::from_u16(status).unwrap(),
-        (None, None) => StatusCode::BAD_REQUEST,
-        (None, Some(key)) => {
-            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            shelf.taken.entry(key).or_insert(Taken { body, times: 0 }).times += 1;
-            StatusCode::OK
-        }
-    };
-    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"ok\":true}")));
-    *response.status_mut() = status;
-    Ok(response)
+/// The next request of a connection; none at its end.
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Received { path, headers, body: String::from_utf8(body).ok()? })
 }

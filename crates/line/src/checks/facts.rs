@@ -104,6 +104,15 @@ pub struct NodeFacts {
     /// Anchors on an outside chain; none while the store is away.
     #[serde(default)]
     pub anchors: Option<AnchorFacts>,
+    /// What runs in the process.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Triggers and what they set off; none while the store is away.
+    #[serde(default)]
+    pub deliveries: Option<DeliveryFacts>,
+    /// Chains that this process indexes.
+    #[serde(default)]
+    pub chains: Vec<ChainFacts>,
     /// Connections of clients.
     pub connections: ClientFacts,
     /// Bounds of requests and queues.
@@ -116,6 +125,40 @@ pub struct NodeFacts {
     pub disk: DiskFacts,
     /// The operating system's view of the process.
     pub process: ProcessFacts,
+}
+
+/// How many triggers there are, and how full the queue of what they set off is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryFacts {
+    /// Triggers of all organizations.
+    pub triggers: u64,
+    /// Deliveries that wait, due or not.
+    pub waiting: u64,
+    /// Deliveries that are due.
+    pub due: u64,
+    /// Deliveries under way.
+    pub running: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Seconds for which the oldest one has been due.
+    pub oldest_due_secs: Option<u64>,
+    /// Circuit breakers that are not closed.
+    pub breakers_open: u64,
+}
+
+/// How far a chain is on the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainFacts {
+    /// Its id by EIP-155.
+    pub chain_id: u64,
+    /// Its name.
+    pub name: String,
+    /// `starting`, `syncing`, `live`, `away` or `idle`.
+    pub state: String,
+    /// The last block that is on the line.
+    pub block: Option<u64>,
+    /// Blocks that are not yet, and should be.
+    pub lag_blocks: Option<u64>,
 }
 
 /// How anchoring is doing, as far as the store and this process know.

@@ -10,9 +10,9 @@ mod store;
 use bowline_runtime::Check;
 
 pub use self::facts::{
-    AnchorFacts, Answer, BackupFacts, BreakerFacts, CacheFacts, ClientFacts, ClockOffset, DiskFacts,
-    FollowerFacts, LineFacts, ListenFacts, NodeFacts, PoolFacts, ProcessFacts, QueueFacts, SequencerFacts,
-    StoreAnswer, StreamLag, StreamsFacts,
+    AnchorFacts, Answer, BackupFacts, BreakerFacts, CacheFacts, ChainFacts, ClientFacts, ClockOffset,
+    DeliveryFacts, DiskFacts, FollowerFacts, LineFacts, ListenFacts, NodeFacts, PoolFacts, ProcessFacts,
+    QueueFacts, SequencerFacts, StoreAnswer, StreamLag, StreamsFacts,
 };
 
 /// Every check of the line, in the order in which an operator would go.

@@ -71,6 +71,9 @@ fn node() -> NodeFacts {
         circuit_breakers: ["store", "anchor"]
             .map(|name| BreakerFacts { name: name.to_owned(), state: "closed".to_owned(), opened_total: 0 })
             .to_vec(),
+        roles: Vec::new(),
+        deliveries: None,
+        chains: Vec::new(),
         connections: ClientFacts { open: 1, max: 4_096, event_streams: 0, event_streams_max: 256 },
         limits: Limits::default(),
         listen: ListenFacts {

@@ -12,6 +12,7 @@ use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_runtime::{Clock, SystemClock};
 use bowline_schemas::Registry;
 use bowline_store::{LineStore, StoreError};
+use bowline_triggers::TriggerChapters;
 use bowline_ves::{Rejected, SequencerSigner, VerifiedEvent};
 
 use super::chains::Chains;
@@ -136,5 +137,6 @@ fn chapters(line: &bowline_line::Handle, anchors: bowline_anchor::Handle) -> Vec
     vec![
         Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone())),
         Arc::new(AnchorChapters::new(anchors)),
+        Arc::new(TriggerChapters::new(Arc::clone(&line.store))),
     ]
 }

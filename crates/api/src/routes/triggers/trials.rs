@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use bowline_store::Permission;
 use bowline_triggers::{BacktestQuery, EventRef, Rule, TestSend, TriggerInput};
-use bowline_types::{Code, EventId, StoreId, StreamId, TenantId, Timestamp, public_tenant};
+use bowline_types::{Code, EventId, StoreId, StreamId, TenantId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -197,9 +197,7 @@ impl BacktestRequest {
 fn readable(stream: Option<Named>, member: &Member) -> Result<Option<StreamId>, ApiError> {
     let Some(Named { tenant_id, store_id }) = stream else { return Ok(None) };
     let stream = StreamId::new(tenant_id, store_id);
-    if tenant_id != public_tenant() {
-        member.principal.require_stream(Permission::Read, stream)?;
-    }
+    member.principal.require_stream(Permission::Read, stream)?;
     Ok(Some(stream))
 }
 
