@@ -1,4 +1,5 @@
 //! Every version of every event, from a contract that emits it to what stands on the line; and what nobody can read.
+//! The contract emits what it is told, so a test needs no history to get at any event.
 
 use alloy_primitives::{Address, B256, Bytes, I128, U256};
 use bowline_indexer::ContractConfig;

@@ -1,4 +1,5 @@
 //! Endpoints that refuse, lag, lie or are away: the line has each log once, and takes nothing back that stands.
+//! Each stands before a real node and changes what that one says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, start};
 use crate::stand_in::{Answer, StandIn};
-use crate::support::number;
+use crate::support::{number, soon};
 
 fn span(params: &Value) -> Option<u64> {
     let filter = &params[0];
@@ -239,4 +240,58 @@ async fn logs_of_other_blocks_than_those_asked_for_do_not_count() {
     is_lying.store(false, Ordering::SeqCst);
     rig.settled(&running).await;
     nothing_was_taken_back(&rig).await;
+}
+
+/// Before a node, an endpoint that has another hash for one block, always the same, and counts how often it was asked.
+async fn with_another(url: &str, height: u64, is_lying: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> StandIn {
+    StandIn::before(
+        url,
+        |_, _| None,
+        move |method, _, mut result| {
+            let is_it =
+                method == "eth_getBlockByNumber" && !result.is_null() && number(&result["number"]) == height;
+            if is_it && is_lying.load(Ordering::SeqCst) {
+                asked.fetch_add(1, Ordering::SeqCst);
+                result["hash"] = json!(format!("0x{:064x}", 7));
+            }
+            result
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn one_endpoint_alone_does_not_take_back_what_another_one_has() {
+    let rig = Rig::new().await;
+    rig.register(0..10).await;
+    let running = rig.start();
+    rig.settled(&running).await;
+    running.kill().await;
+    let (is_lying, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let height = rig.anvil.height().await;
+    let endpoint = with_another(rig.anvil.url(), height, Arc::clone(&is_lying), Arc::clone(&asked)).await;
+    let both = format!("{},{}", endpoint.url(), rig.anvil.url());
+    let running = start(&rig.over(&both), &rig.store, 1);
+    soon(|| async { (asked.load(Ordering::SeqCst) > 300).then_some(()) }).await;
+    rig.register(10..13).await;
+    rig.settled(&running).await;
+    nothing_was_taken_back(&rig).await;
+}
+
+#[tokio::test]
+async fn a_lie_that_nobody_could_see_through_is_mended() {
+    let rig = Rig::new().await;
+    rig.register(0..10).await;
+    let running = rig.start();
+    rig.settled(&running).await;
+    running.kill().await;
+    let (is_lying, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let height = rig.anvil.height().await;
+    let endpoint = with_another(rig.anvil.url(), height, Arc::clone(&is_lying), asked).await;
+    let running = start(&rig.over(endpoint.url()), &rig.store, 1);
+    running.until(|status| status.generation > 0).await;
+    is_lying.store(false, Ordering::SeqCst);
+    rig.register(10..13).await;
+    let events = rig.settled(&running).await;
+    assert_eq!(events.len(), 52 + 4 + 4);
 }

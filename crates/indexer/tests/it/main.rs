@@ -5,6 +5,7 @@
 
 mod decoding;
 mod endpoints;
+mod keys;
 mod receipt;
 mod registries;
 mod reorgs;

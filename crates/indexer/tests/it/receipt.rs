@@ -1,4 +1,5 @@
 //! A real registration on Base Sepolia, as its receipt has it, over an endpoint that serves that block.
+//! Its topics and data are those of the chain; only the blocks around it are made up.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The registries on a test's chain, and calls of them.
+//! Each call is a transaction of the first account and has a block of its own.
 
 use alloy_primitives::{Address, Bytes, hex};
 use alloy_sol_types::{SolCall, sol};

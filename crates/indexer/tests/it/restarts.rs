@@ -1,4 +1,5 @@
 //! History, then live, then stopped wherever it is: no log is missing and none is there twice.
+//! What the chain itself says is compared with what stands on the line.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! An endpoint that answers as a test wants, and passes on what it has nothing to say to. It speaks the real bytes.
+//! An endpoint that answers as a test wants, and passes on what it has nothing to say to. It speaks the real bytes:
+//! HTTP with connections that are used again, and JSON-RPC.
 
 use std::future::Future;
 use std::pin::Pin;
