@@ -17,6 +17,8 @@ pub(crate) struct Received {
     /// Names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
+    /// The status that it was answered with.
+    pub(crate) answered: u16,
 }
 
 impl Received {
@@ -73,8 +75,8 @@ impl Receiver {
     async fn serve(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
         while let Some(received) = read(&mut stream).await {
-            self.received.lock().unwrap().push(received);
             let status = self.status.load(Ordering::SeqCst);
+            self.received.lock().unwrap().push(Received { answered: status, ..received });
             let answer = format!("HTTP/1.1 {status} Told\r\ncontent-length: 4\r\n\r\nseen");
             if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
                 return;
@@ -98,5 +100,5 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Received { path, headers, body: String::from_utf8(body).ok()? })
+    Some(Received { path, headers, body: String::from_utf8(body).ok()?, answered: 0 })
 }

@@ -3,7 +3,7 @@
 //! What happened is counted at both ends: by the registry, whose every feedback has an index, and by a receiver that
 //! takes each idempotency key once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ async fn trigger(api: &Api, receiver: &Receiver) -> String {
             { "condition_type": "tag_equals", "field": "tag1", "operator": "=", "value": "quality" },
         ],
         "actions": [{ "action_type": "rest", "config": {
-            "method": "POST", "url": receiver.url(), "max_attempts": 20,
+            "method": "POST", "url": receiver.url("/hook"), "max_attempts": 20,
             "body_template": { "index": "{{ feedback_index }}", "value": "{{ value }}" },
         } }],
     });
@@ -56,13 +56,17 @@ async fn trigger(api: &Api, receiver: &Receiver) -> String {
     made.json()["data"]["id"].as_str().unwrap().to_owned()
 }
 
+/// The index of the feedback under each idempotency key that the receiver has taken.
+fn taken(receiver: &Receiver) -> BTreeMap<String, String> {
+    let good = receiver.received().into_iter().filter(|received| received.answered == 200);
+    let index = |body: &Value| body["index"].as_str().unwrap().to_owned();
+    good.map(|received| (received.header("idempotency-key").to_owned(), index(&received.json()))).collect()
+}
+
 /// Everything that was given is at the receiver, each once, and each job has one success on record.
 async fn assert_all_once(api: &Api, registry: &Registry<'_>, receiver: &Receiver) {
     let given: BTreeSet<String> = (1..=registry.given()).map(|index| index.to_string()).collect();
-    let found = || -> Vec<String> {
-        let taken = receiver.taken();
-        taken.values().map(|taken| taken.body["index"].as_str().unwrap().to_owned()).collect()
-    };
+    let found = || taken(receiver).into_values().collect::<Vec<String>>();
     let mut waited = 0;
     while found().len() < given.len() && waited < 5 {
         until(async || found().len() >= given.len()).await;
@@ -76,7 +80,7 @@ async fn assert_all_once(api: &Api, registry: &Registry<'_>, receiver: &Receiver
         (&stats["data"]["waiting"], &stats["data"]["running"]) == (&json!(0), &json!(0))
     })
     .await;
-    for key in receiver.taken().keys() {
+    for key in taken(receiver).keys() {
         let job = api.get(&format!("/api/v1/deliveries/{key}")).await.json();
         assert_eq!(job["data"]["state"], "succeeded", "{job}");
         let attempts = job["data"]["attempts"].as_array().unwrap();
@@ -110,8 +114,9 @@ pub(crate) async fn a_node_with_all_roles_is_killed_and_loses_and_doubles_nothin
         for agent in 0..FEEDBACKS {
             registry.give(agent, 8_750, "quality").await;
         }
-        receiver.refuse(usize::from(random() % 3), 503);
+        receiver.answer(if random() % 2 == 0 { 503 } else { 200 });
         some_moment().await;
+        receiver.answer(200);
         node.kill();
         node = node.again().await;
     }
@@ -144,8 +149,9 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
         for agent in 0..FEEDBACKS {
             registry.give(agent, 8_750, "quality").await;
         }
-        receiver.refuse(usize::from(random() % 3), 503);
+        receiver.answer(if random() % 2 == 0 { 503 } else { 200 });
         some_moment().await;
+        receiver.answer(200);
         let victim = usize::from(random()) % (nodes.len() + 2);
         match nodes.get_mut(victim) {
             Some(node) => {
