@@ -16,6 +16,7 @@ sed -e "s|^POSTGRES_PASSWORD=.*|POSTGRES_PASSWORD=$password|" \
     -e "s|^BOOTSTRAP_ADMIN_API_KEY=.*|BOOTSTRAP_ADMIN_API_KEY=ss_admin_$(secret)|" \
     -e "s|^VES_SEQUENCER_ID=.*|VES_SEQUENCER_ID=$(cat /proc/sys/kernel/random/uuid)|" \
     -e "s|^VES_SEQUENCER_SIGNING_KEY=.*|VES_SEQUENCER_SIGNING_KEY=$(secret)|" \
+    -e "s|^BOWLINE_SECRETS_KEY=.*|BOWLINE_SECRETS_KEY=$(secret)|" \
     .env.example > .env.tmp
 mv .env.tmp .env
 echo "made .env, readable by you alone; keep a copy of it in a safe place"

@@ -41,6 +41,7 @@ mod line;
 mod load;
 mod node;
 mod offline;
+mod operations;
 mod outage;
 mod procedures;
 mod rate_limits;
@@ -142,6 +143,13 @@ on_both! {
 }
 
 tests! { Sqlite:
+    operations {
+        alerts_fire_when_they_should_and_only_then,
+        alerts_and_dashboards_ask_for_what_is_measured,
+        what_alerts_say_to_type_exists,
+        the_compose_file_starts_what_there_is,
+        the_units_start_what_there_is,
+    }
     anchors {
         a_person_sees_and_mends_anchors,
         anchors_go_to_another_contract_when_told,
