@@ -21,6 +21,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The addresses and networks that administrators may come from; anywhere if empty.
     pub admin_ip_allowlist: Networks,
+    /// The addresses and networks that may read `/metrics` without a credential, besides this machine.
+    pub metrics_ip_allowlist: Networks,
     /// Whether `X-Forwarded-For` is believed from the proxies named in `trust_proxy_allowlist`.
     pub trust_proxy_headers: bool,
     /// The addresses and networks of those proxies.
@@ -42,6 +44,7 @@ impl Default for Config {
             port: 8080,
             auth: AuthConfig::default(),
             admin_ip_allowlist: Networks::default(),
+            metrics_ip_allowlist: Networks::default(),
             trust_proxy_headers: false,
             trust_proxy_allowlist: Networks::default(),
             require_proof_of_possession: false,

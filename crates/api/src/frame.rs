@@ -13,12 +13,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bowline_types::Code;
 use futures_util::FutureExt;
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::meter::Meter;
-use crate::metrics::{PANICS, REQUEST_SECONDS, REQUESTS};
+use crate::metrics::{PANICS, REQUEST_SECONDS_NAMES, REQUESTS_IN_FLIGHT, REQUESTS_NAMES};
 use crate::state::Api;
 
 /// Characters of a client's request id that are kept; a longer one is replaced.
@@ -26,6 +26,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 
 pub(crate) async fn frame(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
+    let _in_flight = InFlight::begin();
     let request_id = request_id(&request);
     let method = method_label(request.method());
     let path = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
@@ -56,9 +57,29 @@ pub(crate) async fn frame(State(api): State<Api>, mut request: Request, next: Ne
     }
     safe_headers(&mut response, &request_id);
     let status = response.status().as_u16().to_string();
-    counter!(REQUESTS, "method" => method, "path" => path.clone(), "status" => status).increment(1);
-    histogram!(REQUEST_SECONDS, "method" => method, "path" => path).record(began.elapsed());
+    for name in REQUESTS_NAMES {
+        counter!(name, "method" => method, "path" => path.clone(), "status" => status.clone()).increment(1);
+    }
+    for name in REQUEST_SECONDS_NAMES {
+        histogram!(name, "method" => method, "path" => path.clone()).record(began.elapsed());
+    }
     response
+}
+
+/// Counts a request from its head to its answer, also when its client has gone before that.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        gauge!(REQUESTS_IN_FLIGHT).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(REQUESTS_IN_FLIGHT).decrement(1.0);
+    }
 }
 
 /// A client may invent methods; a metric's label may not grow with them.

@@ -20,4 +20,4 @@ pub use auth::{ApiKeySecret, Networks, TokenClaims, sign_token};
 pub use config::{AuthConfig, AuthMode, Config, RateLimitConfig};
 pub use openapi::openapi_json;
 pub use server::{Error, Service};
-pub use state::{Dependencies, Drain};
+pub use state::{Dependencies, Drain, Neighbour, Serves};

@@ -5,6 +5,12 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 pub(crate) const REQUESTS: &str = "sequencer_http_requests_total";
 pub(crate) const REQUEST_SECONDS: &str = "sequencer_http_request_latency_seconds";
+/// The names under which the operators of the former gateway graph the same.
+pub(crate) const REQUESTS_NAMES: [&str; 3] =
+    [REQUESTS, "api_gateway_http_requests_total", "http_requests_total"];
+pub(crate) const REQUEST_SECONDS_NAMES: [&str; 3] =
+    [REQUEST_SECONDS, "api_gateway_http_request_duration_seconds", "http_request_duration_seconds"];
+pub(crate) const REQUESTS_IN_FLIGHT: &str = "http_requests_in_flight";
 pub(crate) const INGEST_SECONDS: &str = "sequencer_ingest_latency_seconds";
 pub(crate) const REQUEST_EVENTS: &str = "sequencer_request_batch_events";
 pub(crate) const EVENTS_RECEIVED: &str = "sequencer_ves_events_received";
@@ -23,8 +29,13 @@ pub(crate) const RATELIMIT_TRACKED: &str = "bowline_ratelimit_tracked";
 
 /// Names, describes and zeroes every metric of this crate.
 pub(crate) fn declare() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests answered, by method, path and status");
-    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time to answer a request");
+    for name in REQUESTS_NAMES {
+        describe_counter!(name, Unit::Count, "Requests answered, by method, path and status");
+    }
+    for name in REQUEST_SECONDS_NAMES {
+        describe_histogram!(name, Unit::Seconds, "Time to answer a request");
+    }
+    describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests that are being answered");
     describe_histogram!(INGEST_SECONDS, Unit::Seconds, "Time to answer an ingest request");
     describe_histogram!(REQUEST_EVENTS, Unit::Count, "Events of one ingest request");
     describe_counter!(EVENTS_RECEIVED, Unit::Count, "Events that arrived in ingest requests");
@@ -56,7 +67,7 @@ pub(crate) fn declare() {
     for name in [EVENTS_RECEIVED, SLOW_READERS, PANICS, AGENT_KEYS, AGENT_KEYS_REVOKED, RATELIMIT_UNITS] {
         counter!(name).absolute(0);
     }
-    for name in [CONNECTIONS, STREAMS, UPTIME, RATELIMIT_TRACKED] {
+    for name in [CONNECTIONS, REQUESTS_IN_FLIGHT, STREAMS, UPTIME, RATELIMIT_TRACKED] {
         gauge!(name).set(0.0);
     }
     drop((histogram!(INGEST_SECONDS), histogram!(REQUEST_EVENTS)));

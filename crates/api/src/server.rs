@@ -72,7 +72,8 @@ impl Service {
         let peer_time = Duration::from_secs(dependencies.limits.slow_reader_secs_max.max(1));
         let connections = Arc::new(Semaphore::new(dependencies.limits.connections_max.max(1)));
         let stopping = Shutdown::new();
-        let router = routes::router(Api::new(config, dependencies, stopping.clone()));
+        let serves = dependencies.serves;
+        let router = routes::router(Api::new(config, dependencies, stopping.clone()), serves);
         Ok(Self { listener, address, router, stopping, header_time, peer_time, connections })
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Nothing of it changes while the gateway runs, but for what its parts guard themselves.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
 use bowline_line::explain::ChapterSource;
@@ -36,6 +38,22 @@ impl Drain {
     }
 }
 
+/// Something outside that the node works with, and that health answers tell of.
+#[async_trait]
+pub trait Neighbour: Debug + Send + Sync + 'static {
+    /// Whether it answers within `time_max`; why not, if it does not.
+    async fn ping(&self, time_max: Duration) -> Result<(), String>;
+}
+
+/// How much of the API a process serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// All of it.
+    Everything,
+    /// Whether the process is well, and its metrics.
+    VitalSigns,
+}
+
 /// What the gateway needs.
 #[derive(Debug, Clone)]
 pub struct Dependencies {
@@ -53,6 +71,12 @@ pub struct Dependencies {
     pub drain: Drain,
     /// Who tells of an event's life, in the order in which it happens.
     pub chapters: Vec<Arc<dyn ChapterSource>>,
+    /// What runs in this process, in words.
+    pub roles: Vec<&'static str>,
+    /// How much of the API is served.
+    pub serves: Serves,
+    /// Redis, if the node has one.
+    pub redis: Option<Arc<dyn Neighbour>>,
 }
 
 /// The routes' shared state; cheap to clone.
@@ -68,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
     pub(crate) chapters: Vec<Arc<dyn ChapterSource>>,
+    pub(crate) roles: Vec<&'static str>,
+    pub(crate) redis: Option<Arc<dyn Neighbour>>,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: Origins,
@@ -80,7 +106,8 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, schemas, anchors, limits, metrics, drain, chapters } = dependencies;
+        let Dependencies { line, schemas, anchors, limits, metrics, drain, chapters, roles, redis, serves: _ } =
+            dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
@@ -96,6 +123,8 @@ impl Api {
             metrics,
             drain,
             chapters,
+            roles,
+            redis,
             config,
             authenticator,
             origins,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bowline_node::{Config, LogStyle, Node};
+use bowline_node::{Config, DataError, LogStyle, Node, Role, Roles};
 use bowline_runtime::LogFormat;
 use clap::Args;
 
@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// The port to listen on; 0 for any free one
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// What runs in this process: all, gateway, indexer, triggers or worker; several with commas or by repeating it
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
 }
 
 /// The settings file.
@@ -52,6 +55,10 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let mut config = options.settings.load(context)?;
     config.api.host = options.host.unwrap_or(config.api.host);
     config.api.port = options.port.unwrap_or(config.api.port);
+    if !options.roles.is_empty() {
+        config.roles = Roles::parse(options.roles.iter().map(String::as_str))
+            .map_err(|problem| Failure::usage(format!("--role: {problem}")))?;
+    }
     let format = match config.log.format {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
@@ -71,8 +78,13 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let node = Node::build(config).await.map_err(start_failed)?;
     let engine = node.line().store.engine();
     let (address, version) = (node.address(), env!("CARGO_PKG_VERSION"));
-    tracing::info!(component = "node", %address, engine, data = %data.display(), version, "Listening");
-    output::talk(&format!("bowline listens on http://{address} ({engine}); API page: http://{address}/docs"));
+    let roles = node.roles();
+    tracing::info!(component = "node", %address, engine, %roles, data = %data.display(), version, "Listening");
+    let page = match roles.has(Role::Gateway) {
+        true => format!("API page: http://{address}/docs"),
+        false => format!("roles: {roles}; whether it is well: http://{address}/status"),
+    };
+    output::talk(&format!("bowline listens on http://{address} ({engine}); {page}"));
     node.run(stop).await.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
     Ok(Exit::Done)
 }
@@ -86,6 +98,9 @@ pub(crate) fn start_failed(error: bowline_node::Error) -> Failure {
         }
         bowline_node::Error::Api(_) => {
             "choose another address with --port or --host, or stop what listens there"
+        }
+        bowline_node::Error::Data(DataError::NotShared(_)) => {
+            "set DATABASE_URL to a PostgreSQL database, and give each process a data folder of its own with --data"
         }
         bowline_node::Error::Data(_) | bowline_node::Error::Telemetry(_) | bowline_node::Error::Task(_) => {
             "choose another data folder with --data, or stop the node that uses this one"

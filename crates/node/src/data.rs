@@ -1,6 +1,7 @@
 //! The data folder: one process at a time, readable by its owner only.
 //!
-//! It holds the embedded database, the sequencer's identity and the administrator's key. What is made on the
+//! It holds the embedded database, the sequencer's identity, and the administrator's, the indexer's and the secrets'
+//! keys. What is made on the
 //! first start is written whole or not at all.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,6 +22,8 @@ const LOCK_FILE: &str = "bowline.lock";
 const DATABASE_FILE: &str = "bowline.db";
 const SEQUENCER_FILE: &str = "sequencer.key";
 const ADMIN_FILE: &str = "admin.key";
+const INDEXER_FILE: &str = "indexer.key";
+const SECRETS_FILE: &str = "secrets.key";
 const BALLAST_FILE: &str = "bowline.ballast";
 
 /// The data folder can't be used.
@@ -40,6 +43,12 @@ pub enum DataError {
         /// The system's reason.
         cause: io::Error,
     },
+    /// Another process has it, and the line is kept in it.
+    #[error(
+        "the data folder {0} is in use by another node, and the embedded database in it belongs to one process: to run \
+         roles in processes of their own, keep the line in PostgreSQL (store.url, DATABASE_URL)"
+    )]
+    NotShared(PathBuf),
     /// A key file does not hold a key.
     #[error("{path}: {problem}")]
     Key {
@@ -66,7 +75,7 @@ struct SequencerFile {
 
 impl DataFolder {
     /// The files that hold secrets.
-    pub const KEY_FILES: [&str; 2] = [SEQUENCER_FILE, ADMIN_FILE];
+    pub const KEY_FILES: [&str; 4] = [SEQUENCER_FILE, ADMIN_FILE, INDEXER_FILE, SECRETS_FILE];
 
     /// Puts a key file into a folder that has none of that name; whether it did.
     ///
@@ -152,22 +161,61 @@ impl DataFolder {
         Ok((config.id.unwrap_or(file.sequencer_id), key))
     }
 
+    /// The key with which the indexer signs what it writes: made on the first start.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or holds no key.
+    pub fn indexer_key(&self) -> Result<SecretKey, DataError> {
+        let seed = self.kept(INDEXER_FILE, random_hex)?;
+        parse_key(&seed, &self.path.join(INDEXER_FILE))
+    }
+
+    /// The key under which triggers' secrets are kept, 32 bytes in hex: made on the first start.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    pub fn secrets_key(&self) -> Result<Secret, DataError> {
+        Ok(Secret::new(self.kept(SECRETS_FILE, random_hex)?))
+    }
+
+    /// What a file holds, or what is made for it.
+    fn kept(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<String, DataError>,
+    ) -> Result<String, DataError> {
+        let path = self.path.join(name);
+        if let Some(text) = read(&path)? {
+            return Ok(text.trim().to_owned());
+        }
+        let made = make(&path)?;
+        write_once(&path, &made)?;
+        Ok(made)
+    }
+
     /// The administrator's API key for whoever can read the folder: made on the first start.
     ///
     /// # Errors
     /// The file can't be read or written.
     pub fn admin_key(&self) -> Result<Secret, DataError> {
-        let path = self.path.join(ADMIN_FILE);
-        if let Some(text) = read(&path)? {
-            return Ok(Secret::new(text.trim()));
-        }
-        let mut random = [0; 24];
-        getrandom::fill(&mut random)
-            .map_err(|error| DataError::Key { path: path.clone(), problem: error.to_string() })?;
-        let key = format!("ss_admin_{}", URL_SAFE_NO_PAD.encode(random));
-        write_once(&path, &key)?;
+        let key = self.kept(ADMIN_FILE, |path| {
+            let mut random = [0; 24];
+            getrandom::fill(&mut random).map_err(|error| no_key(path, &error))?;
+            Ok(format!("ss_admin_{}", URL_SAFE_NO_PAD.encode(random)))
+        })?;
         Ok(Secret::new(key))
     }
+}
+
+/// 32 random bytes for that file.
+fn random_hex(path: &Path) -> Result<String, DataError> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| no_key(path, &error))?;
+    Ok(hex::encode(random))
+}
+
+fn no_key(path: &Path, error: &dyn std::fmt::Display) -> DataError {
+    DataError::Key { path: path.to_owned(), problem: error.to_string() }
 }
 
 fn parse_key(seed: &str, path: &Path) -> Result<SecretKey, DataError> {
@@ -213,12 +261,15 @@ mod tests {
         assert!(matches!(DataFolder::open(&path), Err(DataError::InUse(_))));
         let (id, key) = folder.sequencer(&SequencerConfig::default()).unwrap();
         let admin = folder.admin_key().unwrap();
+        let (indexer, secrets) = (folder.indexer_key().unwrap(), folder.secrets_key().unwrap());
         drop(folder);
         let again = DataFolder::open(&path).unwrap();
         let (same_id, same_key) = again.sequencer(&SequencerConfig::default()).unwrap();
         assert_eq!((id, key.seed()), (same_id, same_key.seed()));
         assert_eq!(admin.reveal(), again.admin_key().unwrap().reveal());
-        for file in [SEQUENCER_FILE, ADMIN_FILE] {
+        assert_eq!(indexer.seed(), again.indexer_key().unwrap().seed());
+        assert_eq!((secrets.reveal(), secrets.reveal().len()), (again.secrets_key().unwrap().reveal(), 64));
+        for file in DataFolder::KEY_FILES {
             assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);

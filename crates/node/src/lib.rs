@@ -22,7 +22,7 @@ pub use backup::{
 };
 pub use config::{
     BackupConfig, Config, ConfigError, DiskConfig, ENVIRONMENT, EnvironmentName, LogConfig, LogStyle,
-    SequencerConfig, StoreConfig, UNSERVED,
+    RedisConfig, Role, Roles, SequencerConfig, StoreConfig, UNSERVED,
 };
 pub use data::{DataError, DataFolder};
 pub use node::{Error, Node};

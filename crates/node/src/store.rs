@@ -42,7 +42,7 @@ pub async fn open_store(
         acquire_ms_max: config.acquire_ms_max,
         statement_ms_max: config.statement_ms_max,
         lock_ms_max: config.lock_ms_max,
-        application_name: config.application_name.clone(),
+        application_name: config.application_name.clone().unwrap_or_else(|| "bowline".to_owned()),
         migrate,
     };
     for attempt in 1.. {

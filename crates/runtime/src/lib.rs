@@ -7,6 +7,7 @@ mod breaker;
 mod checks;
 mod clock;
 mod exposition;
+mod json_lines;
 mod tasks;
 mod telemetry;
 

@@ -9,6 +9,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
 
+use crate::json_lines::JsonLines;
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -72,7 +74,7 @@ pub fn install_logs(filter: &str, format: LogFormat) -> Result<(), TelemetryErro
             tracing_subscriber::util::SubscriberInitExt::try_init(builder.with_ansi(false).finish())
         }
         LogFormat::Json => {
-            tracing_subscriber::util::SubscriberInitExt::try_init(builder.json().flatten_event(true).finish())
+            tracing_subscriber::util::SubscriberInitExt::try_init(builder.event_format(JsonLines).finish())
         }
     };
     // In tests several nodes share one process; the first one's subscriber serves all.

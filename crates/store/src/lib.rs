@@ -20,6 +20,7 @@ mod migrations;
 mod outbox;
 mod postgres;
 mod records;
+mod redis_probe;
 mod sequencing;
 mod snapshot;
 mod sources;
@@ -67,6 +68,7 @@ pub use records::{
     InsertSchema, Page, Permission, ReadQuery, RegisterKey, SchemaCompatibility, SchemaFilter, SchemaHead,
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
+pub use redis_probe::RedisProbe;
 pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
     Unreadable,

@@ -3,6 +3,24 @@
 //! `rules` says what a trigger may be and when it holds; `matching` follows the line and writes jobs; `delivery` carries
 //! them out. They meet in the store and nowhere else: each may run in a process of its own.
 
+mod actions;
+mod config;
+mod error;
+mod handle;
+mod input;
+mod matching;
+mod metrics;
 mod problem;
+mod rules;
+mod service;
 
+pub use actions::{ActionRules, SealedConfig};
+pub use config::{Config, MatchingConfig};
+pub use error::TriggerError;
+pub use handle::{
+    Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,
+    Fired, Handle, Remembered, Rule, ScopeCheck, TriggerList,
+};
+pub use input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 pub use problem::FieldProblem;
+pub use service::{Dependencies, Service};

@@ -26,6 +26,9 @@ pub(super) const SERVICE: &str = "stateset-sequencer";
 /// How long the database may take to answer before it counts as away.
 const PING_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long a neighbour may take to answer where the whole answer must come within half a second.
+const PROBE_TIME_MAX: Duration = Duration::from_millis(300);
+
 /// Whether the process lives.
 #[utoipa::path(get, path = "/health", tag = "operate", security(()), responses(
     (status = 200, description = "`{\"status\":\"healthy\",\"service\",\"version\",\"timestamp\"}`", body = Object)))]
@@ -41,6 +44,49 @@ pub(super) struct Health {
     service: &'static str,
     version: &'static str,
     timestamp: Timestamp,
+}
+
+/// Whether the process and what it works with are there, in the words of the former gateway.
+#[utoipa::path(get, path = "/api/v1/health", tag = "operate", security(()), responses(
+    (status = 200, description = "`{\"status\":\"healthy\",\"timestamp\",\"database\":\"connected\",\
+        \"redis\":\"connected\"|\"not configured\",\"version\"}`", body = Object),
+    (status = 503, description = "The same with `unhealthy` and `disconnected`", body = Object)))]
+pub(super) async fn health_v1(State(api): State<Api>) -> Response {
+    let database = async {
+        let ping = tokio::time::timeout(PROBE_TIME_MAX, api.line.store.ping()).await;
+        matches!(ping, Ok(Ok(())))
+    };
+    let redis = async {
+        match &api.redis {
+            Some(redis) => Some(redis.ping(PROBE_TIME_MAX).await),
+            None => None,
+        }
+    };
+    let (database, redis) = tokio::join!(database, redis);
+    if let Some(Err(cause)) = &redis {
+        tracing::debug!(component = "api", %cause, "Redis does not answer");
+    }
+    let healthy = database && !matches!(redis, Some(Err(_)));
+    let word = |there: bool| if there { "connected" } else { "disconnected" };
+    let body = HealthV1 {
+        status: if healthy { "healthy" } else { "unhealthy" },
+        timestamp: api.line.clock.now(),
+        database: word(database),
+        redis: redis.map_or("not configured", |redis| word(redis.is_ok())),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+/// Fields in the order in which the runbook shows them.
+#[derive(Serialize)]
+struct HealthV1 {
+    status: &'static str,
+    timestamp: Timestamp,
+    database: &'static str,
+    redis: &'static str,
+    version: &'static str,
 }
 
 /// Whether requests can be served: the database answers, its disk has room, and the node is not draining.
@@ -90,7 +136,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "service": SERVICE,
         "version": env!("CARGO_PKG_VERSION"),
-        "roles": ["gateway", "sequencer"],
+        "roles": api.roles,
         "engine": api.line.store.engine(),
         "uptime_secs": api.started.elapsed().as_secs(),
         "draining": api.drain.has_begun(),
@@ -109,7 +155,9 @@ pub(super) async fn metrics(
 ) -> Result<Response, ApiError> {
     // A proxy on this machine speaks for somebody elsewhere.
     let proxied = headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED);
-    if !peer.ip().to_canonical().is_loopback() || proxied {
+    let peer = peer.ip().to_canonical();
+    let known = peer.is_loopback() || api.config.metrics_ip_allowlist.contains(peer);
+    if !known || proxied {
         api.principal(&extensions, &headers).await?.require(Permission::Admin)?;
     }
     gauge!(UPTIME).set(api.started.elapsed().as_secs_f64());

@@ -33,7 +33,7 @@ use utoipa_axum::routes;
 use crate::error::ApiError;
 use crate::frame::frame;
 use crate::openapi::{Document, PAGE, openapi_json};
-use crate::state::Api;
+use crate::state::{Api, Serves};
 
 /// The described routes and their description.
 pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
@@ -86,26 +86,46 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(schemas::validate))
         .routes(routes!(schemas::versions))
         .routes(routes!(schemas::latest))
-        .routes(routes!(health::health))
         .routes(routes!(detailed::detailed))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::status))
-        .routes(routes!(health::metrics))
+        .merge(vital_signs())
         .split_for_parts()
 }
 
-/// Everything that the gateway serves.
-pub(crate) fn router(api: Api) -> Router {
-    let (routes, _) = described();
+/// What every process answers, whatever it is for.
+fn vital_signs() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::health_v1))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::status))
+        .routes(routes!(health::metrics))
+}
+
+/// Everything that this process serves.
+pub(crate) fn router(api: Api, serves: Serves) -> Router {
+    let routes = match serves {
+        Serves::Everything => {
+            let (routes, _) = described();
+            routes.route("/openapi.json", get(openapi)).route("/docs", get(async || Html(PAGE)))
+        }
+        Serves::VitalSigns => Router::from(vital_signs()),
+    };
     routes
-        .route("/openapi.json", get(openapi))
-        .route("/docs", get(async || Html(PAGE)))
-        .fallback(async || ApiError::new(Code::ResourceNotFound, "no such path; `/docs` lists what there is"))
+        .fallback(async move || ApiError::new(Code::ResourceNotFound, unknown_path(serves)))
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the path exists and takes another method; see `/docs`")
         })
         .layer(middleware::from_fn_with_state(api.clone(), frame))
         .with_state(api)
+}
+
+const fn unknown_path(serves: Serves) -> &'static str {
+    match serves {
+        Serves::Everything => "no such path; `/docs` lists what there is",
+        Serves::VitalSigns => {
+            "this process has not the role `gateway`: it serves /health, /ready, /status and /metrics alone"
+        }
+    }
 }
 
 async fn openapi() -> impl IntoResponse {

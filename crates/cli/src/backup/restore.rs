@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
     let (destination, config) = options.destination.open(context)?;
     let url = options.database_url.map(Secret::new).or_else(|| config.store.url.clone());
     let to = match url {
-        Some(url) => RestoreTo::Database { url, application_name: config.store.application_name.clone() },
+        Some(url) => RestoreTo::Database { url, application_name: config.application_name() },
         None => RestoreTo::DataFolder,
     };
     let restore = RestoreOptions {

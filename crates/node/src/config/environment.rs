@@ -9,16 +9,26 @@ pub struct EnvironmentName {
     pub name: &'static str,
     /// The setting's path in the tree, with dots.
     pub path: &'static str,
+    /// What a number is to be multiplied by: the variable may count in another unit than the setting.
+    pub times: u64,
 }
 
 const fn name(name: &'static str, path: &'static str) -> EnvironmentName {
-    EnvironmentName { name, path }
+    EnvironmentName { name, path, times: 1 }
 }
 
-/// Every variable that is read.
+/// A variable in seconds for a setting in milliseconds.
+const fn seconds(name: &'static str, path: &'static str) -> EnvironmentName {
+    EnvironmentName { name, path, times: 1_000 }
+}
+
+/// Every variable that is read. Where two stand for one setting, the later one wins.
 pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("BOWLINE_DATA", "data"),
+    name("BOWLINE_ROLES", "roles"),
     name("DATABASE_URL", "store.url"),
+    name("DB_MAX_CONNECTIONS", "store.connections_max"),
+    seconds("DB_ACQUIRE_TIMEOUT", "store.acquire_ms_max"),
     name("MAX_DB_CONNECTIONS", "store.connections_max"),
     name("DB_ACQUIRE_TIMEOUT_MS", "store.acquire_ms_max"),
     name("DB_STATEMENT_TIMEOUT_MS", "store.statement_ms_max"),
@@ -29,6 +39,12 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("DB_STARTUP_RETRY_DELAY_SECS", "store.startup_retry_secs"),
     name("BOWLINE_DISK_FREE_MIB_MIN", "disk.free_mib_min"),
     name("BOWLINE_DISK_BALLAST_MIB", "disk.ballast_mib"),
+    name("REDIS_URL", "redis.url"),
+    name("REDIS_HOST", "redis.host"),
+    name("REDIS_PORT", "redis.port"),
+    name("REDIS_PASSWORD", "redis.password"),
+    name("SERVER_HOST", "api.host"),
+    name("SERVER_PORT", "api.port"),
     name("HOST", "api.host"),
     name("PORT", "api.port"),
     name("AUTH_MODE", "api.auth.mode"),
@@ -37,6 +53,7 @@ pub const ENVIRONMENT: &[EnvironmentName] = &[
     name("JWT_ISSUER", "api.auth.jwt_issuer"),
     name("JWT_AUDIENCE", "api.auth.jwt_audience"),
     name("ADMIN_IP_ALLOWLIST", "api.admin_ip_allowlist"),
+    name("METRICS_IP_ALLOWLIST", "api.metrics_ip_allowlist"),
     name("TRUST_PROXY_HEADERS", "api.trust_proxy_headers"),
     name("TRUST_PROXY_ALLOWLIST", "api.trust_proxy_allowlist"),
     name("RATE_LIMIT_PER_MINUTE", "api.rate_limits.per_minute"),

@@ -82,6 +82,7 @@ impl Config {
             if let Some(text) = source.get(variable.name) {
                 let from = format!(" (from {})", variable.name);
                 let value = coerce(text, lookup(&defaults, variable.path), variable.path, &from)?;
+                let value = value.as_u64().map_or(value, |n| n.saturating_mul(variable.times).into());
                 set(&mut tree, variable.path, value);
             }
         }
@@ -226,6 +227,28 @@ mod tests {
         assert_eq!((yaml.api.port, yaml.store.readers), (9001, 2));
         let toml = load("toml", "[line.commitments]\nauto = \"unclaimed\"\nevents = 5\n", &[]).unwrap();
         assert_eq!(toml.line.commitments.events, 5);
+    }
+
+    #[test]
+    fn of_two_names_of_a_setting_our_own_wins_and_units_are_kept() {
+        let foreign: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("SERVER_PORT", "8081"), ("DB_MAX_CONNECTIONS", "50")];
+        let config = load("yaml", "", foreign).unwrap();
+        assert_eq!((config.store.acquire_ms_max, config.api.port, config.store.connections_max), (5_000, 8081, 50));
+        let both: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("DB_ACQUIRE_TIMEOUT_MS", "700"), ("PORT", "1")];
+        let config = load("yaml", "", both).unwrap();
+        assert_eq!((config.store.acquire_ms_max, config.api.port), (700, 1));
+    }
+
+    #[test]
+    fn roles_are_one_or_several_and_an_unknown_one_names_the_nearest() {
+        let config = load("yaml", "roles: [worker, indexer]\n", &[]).unwrap();
+        assert_eq!(config.roles.words(), ["indexer", "worker"]);
+        let config = load("yaml", "", &[("BOWLINE_ROLES", "triggers")]).unwrap();
+        assert_eq!(config.application_name(), "event-processor");
+        let named = load("yaml", "store:\n  application_name: mine\n", &[]).unwrap();
+        assert_eq!(named.application_name(), "mine");
+        let refused = load("yaml", "roles: gatway\n", &[]).unwrap_err().to_string();
+        assert!(refused.contains("roles") && refused.contains("`gateway`"), "{refused}");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 mod backup;
 mod environment;
 mod load;
+mod redis;
+mod roles;
 
 use std::path::PathBuf;
 
@@ -16,6 +18,8 @@ use uuid::Uuid;
 pub use self::backup::BackupConfig;
 pub use self::environment::{ENVIRONMENT, EnvironmentName, UNSERVED};
 pub use self::load::ConfigError;
+pub use self::redis::RedisConfig;
+pub use self::roles::{Role, Roles};
 
 /// Everything that an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +27,12 @@ pub use self::load::ConfigError;
 pub struct Config {
     /// The data folder: the embedded database, keys, the lock.
     pub data: PathBuf,
+    /// Which of a node's parts run in this process.
+    pub roles: Roles,
     /// Where the line is kept.
     pub store: StoreConfig,
+    /// Where Redis is, if there is one.
+    pub redis: RedisConfig,
     /// The data folder's disk.
     pub disk: DiskConfig,
     /// Who signs receipts.
@@ -49,7 +57,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::from("data"),
+            roles: Roles::default(),
             store: StoreConfig::default(),
+            redis: RedisConfig::default(),
             disk: DiskConfig::default(),
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
@@ -79,8 +89,8 @@ pub struct StoreConfig {
     pub statement_ms_max: u64,
     /// Milliseconds that one statement may wait for a lock.
     pub lock_ms_max: u64,
-    /// What `pg_stat_activity` shows.
-    pub application_name: String,
+    /// What `pg_stat_activity` shows; by the roles of the process if absent.
+    pub application_name: Option<String>,
     /// Whether missing migrations are applied when the node starts.
     pub migrate_on_startup: bool,
     /// Tries to reach the database when the node starts.
@@ -98,7 +108,7 @@ impl Default for StoreConfig {
             acquire_ms_max: 3_000,
             statement_ms_max: 30_000,
             lock_ms_max: 10_000,
-            application_name: "bowline".to_owned(),
+            application_name: None,
             migrate_on_startup: true,
             startup_tries_max: 10,
             startup_retry_secs: 3,
@@ -163,9 +173,15 @@ impl Default for LogConfig {
 }
 
 impl Config {
+    /// What `pg_stat_activity` shows of a process with these settings.
+    pub fn application_name(&self) -> String {
+        self.store.application_name.clone().unwrap_or_else(|| self.roles.application_name().to_owned())
+    }
+
     /// What is wrong with the values; empty if nothing is.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.api.problems();
+        problems.extend(self.redis.problems());
         problems.extend(self.anchor.problems());
         let limits = &self.line.limits;
         if limits.batch_events_max > limits.pending_events_max {

@@ -175,7 +175,7 @@ impl PostgresRestore {
     async fn find_obstacle(&mut self, replace: bool) -> sqlx::Result<Option<RestoreObstacle>> {
         let sessions: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-             AND application_name IN ('bowline', $1)",
+             AND application_name IN ('bowline', 'api-gateway', 'event-processor', 'action-workers', 'ponder-indexers', $1)",
         )
         .bind(&self.node_application_name)
         .fetch_one(self.snapshot.connection())

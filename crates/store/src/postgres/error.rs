@@ -2,7 +2,13 @@
 //!
 //! It never calls a store unavailable where a change may have been made.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use crate::StoreError;
+
+/// Between two lines of the log that say the same of the pool: under load every call could write one.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// An error before the commit: nothing was changed.
 pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
@@ -10,9 +16,9 @@ pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.to_string()),
+        sqlx::Error::PoolTimedOut => exhausted(error),
         sqlx::Error::Database(database) => {
             let code = database.code().unwrap_or_default();
             let text = format!("{} ({code})", database.message());
@@ -32,6 +38,24 @@ pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
         }
         _ => StoreError::Internal(error.to_string()),
     }
+}
+
+/// No connection became free in time. An operator must act: more connections, or fewer that are held for long.
+fn exhausted(error: &sqlx::Error) -> StoreError {
+    static TOLD: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let untold = match told.as_mut() {
+        Some((when, untold)) if when.elapsed() < EXHAUSTED_PAUSE => {
+            *untold += 1;
+            None
+        }
+        told => Some(told.map_or(0, |(_, untold)| *untold)),
+    };
+    if let Some(untold) = untold {
+        *told = Some((Instant::now(), 0));
+        tracing::error!(component = "store", cause = %error, untold, "Failed to acquire connection from pool");
+    }
+    StoreError::Unavailable(format!("Failed to acquire connection from pool: {error}"))
 }
 
 /// An error of a commit, or of a statement that is a transaction by itself: if the connection broke, nobody

@@ -1,0 +1,116 @@
+//! A node: built in order, run, and taken down in the reverse order.
+//!
+//! It starts and stops; what a subsystem does, and whether it fails, is the subsystem's business.
+
+mod build;
+mod error;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_api::Drain;
+use bowline_runtime::{MetricsHandle, Shutdown, TaskError, Tasks};
+use bowline_store::LineStore;
+
+pub use self::error::Error;
+use crate::config::{Role, Roles};
+use crate::data::DataFolder;
+use crate::disk::DiskWatch;
+use crate::process::ProcessMetrics;
+
+/// Between two folds of the histograms' samples.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// What the line's tasks get after the last connection has ended.
+const TASKS_GRACE: Duration = Duration::from_secs(4);
+
+/// A node that is ready to run.
+#[derive(Debug)]
+pub struct Node {
+    roles: Roles,
+    data: DataFolder,
+    store: Arc<dyn LineStore>,
+    disk: DiskWatch,
+    line: bowline_line::Service,
+    anchors: bowline_anchor::Service,
+    handle: bowline_line::Handle,
+    gateway: bowline_api::Service,
+    drain: Drain,
+    metrics: MetricsHandle,
+    process: ProcessMetrics,
+    drain_time: Duration,
+}
+
+impl Node {
+    /// Where the gateway listens; a process without that role answers there whether it is well.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    /// What runs in this process.
+    pub fn roles(&self) -> Roles {
+        self.roles
+    }
+
+    /// The line, for whoever runs in the same process.
+    pub fn line(&self) -> &bowline_line::Handle {
+        &self.handle
+    }
+
+    /// Serves until `stop` resolves or a task fails, then drains: first the gateway answers what was begun,
+    /// then the line writes what was handed over, then the store closes.
+    ///
+    /// # Errors
+    /// A task that failed, or connections that did not end in time.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let tasks = Tasks::new(Shutdown::new());
+        self.line.spawn(&tasks);
+        if self.roles.has(Role::Gateway) {
+            self.anchors.spawn(&tasks);
+        }
+        tasks.spawn("disk", self.disk.run(tasks.shutdown().clone()));
+        tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
+        let closing = Shutdown::new();
+        let gateway = self.gateway.run(closing.clone(), self.drain_time);
+        tokio::pin!(gateway);
+        let failed = tasks.shutdown().clone();
+        let ended = tokio::select! {
+            ended = &mut gateway => Some(ended),
+            () = stop => None,
+            () = failed.begun() => None,
+        };
+        tracing::info!(component = "node", "Draining");
+        self.drain.begin();
+        closing.begin();
+        let served = match ended {
+            Some(ended) => ended,
+            None => gateway.await,
+        };
+        tasks.shutdown().begin();
+        let joined = tasks.join(TASKS_GRACE).await;
+        self.store.close().await;
+        drop(self.data);
+        joined?;
+        served?;
+        tracing::info!(component = "node", "Stopped");
+        Ok(())
+    }
+}
+
+async fn upkeep(
+    metrics: MetricsHandle,
+    process: ProcessMetrics,
+    shutdown: Shutdown,
+) -> Result<(), TaskError> {
+    while !shutdown.has_begun() {
+        tokio::select! {
+            () = tokio::time::sleep(METRICS_UPKEEP) => {
+                metrics.upkeep();
+                process.look();
+            }
+            () = shutdown.begun() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The triggers' settings: how many there may be, and how they are matched.
+//!
+//! Every limit has its unit in its name, and what is wrong with a value is said with the setting's name.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the triggers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Triggers that one organization may have.
+    pub per_tenant_max: u64,
+    /// How they are matched.
+    pub matching: MatchingConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { per_tenant_max: 10_000, matching: MatchingConfig::default() }
+    }
+}
+
+/// Settings of matching.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MatchingConfig {
+    /// Events that one step takes at most.
+    pub page_events: usize,
+    /// Payload bytes that one step takes at most.
+    pub page_bytes: usize,
+    /// Jobs that one transaction writes at most.
+    pub step_jobs_max: usize,
+    /// Milliseconds between two looks at streams of which no wake-up came.
+    pub poll_ms: u64,
+    /// Seconds after which a process that died is replaced.
+    pub lease_secs: u64,
+    /// Seconds that one step may take.
+    pub step_secs_max: u64,
+    /// Tries at an event before it is set aside.
+    pub tries_max: u32,
+    /// Waiting jobs from which on a warning is logged.
+    pub queue_high_depth: u64,
+    /// Waiting jobs from which on nothing more is matched until there are fewer.
+    pub queue_critical_depth: u64,
+    /// Days that it is remembered which events were matched.
+    pub processed_keep_days: u64,
+    /// Whether every event gets a line in the log, a hundred a second at most.
+    pub log_each_event: bool,
+}
+
+impl Default for MatchingConfig {
+    fn default() -> Self {
+        Self {
+            page_events: 500,
+            page_bytes: 4 << 20,
+            step_jobs_max: 5_000,
+            poll_ms: 5_000,
+            lease_secs: 15,
+            step_secs_max: 30,
+            tries_max: 3,
+            queue_high_depth: 10_000,
+            queue_critical_depth: 50_000,
+            processed_keep_days: 7,
+            log_each_event: true,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the values; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let MatchingConfig { page_events, page_bytes, step_jobs_max, poll_ms, lease_secs, .. } =
+            self.matching;
+        let MatchingConfig { step_secs_max, tries_max, queue_high_depth, queue_critical_depth, .. } =
+            self.matching;
+        let max = u64::from(u32::MAX);
+        let mut problems = Vec::new();
+        for (name, value) in [
+            ("per_tenant_max", self.per_tenant_max),
+            ("matching.page_events", page_events as u64),
+            ("matching.page_bytes", page_bytes as u64),
+            ("matching.step_jobs_max", step_jobs_max as u64),
+            ("matching.poll_ms", poll_ms),
+            ("matching.lease_secs", lease_secs),
+            ("matching.step_secs_max", step_secs_max),
+            ("matching.tries_max", u64::from(tries_max)),
+            ("matching.queue_critical_depth", queue_critical_depth),
+            ("matching.processed_keep_days", self.matching.processed_keep_days),
+        ] {
+            if value == 0 || value > max {
+                problems.push(format!("triggers.{name} is {value}: take 1 to {max}"));
+            }
+        }
+        if queue_high_depth > queue_critical_depth {
+            problems.push("triggers.matching.queue_high_depth is above queue_critical_depth".to_owned());
+        }
+        problems
+    }
+}

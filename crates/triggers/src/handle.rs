@@ -1,0 +1,403 @@
+//! Everything that others may do with triggers: make, change, explain and try them out.
+//!
+//! Every call names the organization, and another one's triggers are absent to it. Events are matched elsewhere.
+
+mod backtest;
+mod compose;
+mod dry_run;
+mod explanation;
+
+use std::sync::Arc;
+
+use bowline_store::{
+    BreakerKey, BreakerRecord, BreakerState, ChangeKind, PutTrigger, StateKey, StoreError, TriggerFilter,
+    TriggerRecord,
+};
+use bowline_types::{StreamId, TenantId, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use self::backtest::{Backtest, BacktestQuery, Bucket, Fired};
+pub use self::dry_run::{EventRef, Rule};
+pub use self::explanation::{Compared, ConditionExplanation, EventSummary, Explanation, ScopeCheck};
+use crate::input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
+use crate::service::Dependencies;
+use crate::{Config, TriggerError};
+
+/// Which of an organization's triggers to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TriggerList {
+    /// Only those that are, or are not, matched.
+    pub enabled: Option<bool>,
+    /// Only of that chain.
+    pub chain_id: Option<u64>,
+    /// How many to leave out first.
+    pub offset: u64,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// What one condition remembers of one subject.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Remembered {
+    /// The condition.
+    pub condition_id: Uuid,
+    /// The stream of the events.
+    pub stream: StreamId,
+    /// The agent; empty for events without one.
+    pub subject: String,
+    /// What it remembers.
+    pub state: Value,
+    /// Since when.
+    pub updated_at: Timestamp,
+}
+
+/// What may be done with triggers; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    dependencies: Dependencies,
+}
+
+impl Handle {
+    pub(crate) fn new(config: Config, dependencies: Dependencies) -> Self {
+        Self(Arc::new(Inner { config, dependencies }))
+    }
+
+    /// Makes a trigger.
+    ///
+    /// # Errors
+    /// [`TriggerError::Invalid`], [`TriggerError::TooMany`], or the store's.
+    pub async fn create(
+        &self,
+        tenant_id: TenantId,
+        input: TriggerInput,
+    ) -> Result<TriggerView, TriggerError> {
+        let now = self.now();
+        let record = compose::new_record(tenant_id, input, self.actions(), now)?;
+        self.put(record, None).await
+    }
+
+    /// One trigger.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn get(&self, tenant_id: TenantId, trigger_id: Uuid) -> Result<TriggerView, TriggerError> {
+        Ok(self.view(&self.record(tenant_id, trigger_id).await?))
+    }
+
+    /// A page of triggers, the oldest first, and how many match in all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(
+        &self,
+        tenant_id: TenantId,
+        list: TriggerList,
+    ) -> Result<(Vec<TriggerView>, u64), TriggerError> {
+        let TriggerList { enabled, chain_id, offset, limit } = list;
+        let filter = TriggerFilter { tenant_id: Some(tenant_id), enabled, chain_id, offset, limit };
+        let (records, total) = self.0.dependencies.store.triggers(filter).await?;
+        Ok((records.iter().map(|record| self.view(record)).collect(), total))
+    }
+
+    /// Writes a trigger anew, as a whole. Conditions and actions that are the same, or name the one that they
+    /// replace, keep their ids, and with them what they remember.
+    ///
+    /// # Errors
+    /// [`TriggerError::Changed`] if the revision is not `expected`, and as [`Self::create`].
+    pub async fn update(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        input: TriggerInput,
+        expected: Option<u64>,
+    ) -> Result<TriggerView, TriggerError> {
+        self.rewrite(tenant_id, trigger_id, expected, |_| Ok(input.clone())).await
+    }
+
+    /// Changes what is named.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn change(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        changes: TriggerChanges,
+        expected: Option<u64>,
+    ) -> Result<TriggerView, TriggerError> {
+        self.rewrite(tenant_id, trigger_id, expected, |input| Ok(compose::changed(input, changes.clone())))
+            .await
+    }
+
+    /// Deletes a trigger, what it remembers, and its jobs that nobody has begun.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn delete(&self, tenant_id: TenantId, trigger_id: Uuid) -> Result<(), TriggerError> {
+        let deleted = self.0.dependencies.store.delete_trigger(tenant_id, trigger_id, self.now()).await?;
+        if deleted { Ok(()) } else { Err(TriggerError::Absent("trigger")) }
+    }
+
+    /// Adds a condition behind the others.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn add_condition(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        condition: ConditionInput,
+    ) -> Result<ConditionInput, TriggerError> {
+        let add = |mut input: TriggerInput| {
+            input.conditions.push(ConditionInput { id: None, ..condition.clone() });
+            Ok(input)
+        };
+        let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
+        view.conditions.into_iter().next_back().ok_or(TriggerError::Absent("condition"))
+    }
+
+    /// Writes a condition anew; it keeps its id.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn update_condition(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        condition_id: Uuid,
+        condition: ConditionInput,
+    ) -> Result<ConditionInput, TriggerError> {
+        let condition = ConditionInput { id: Some(condition_id), ..condition };
+        let replace = |mut input: TriggerInput| {
+            let place = input.conditions.iter_mut().find(|known| known.id == Some(condition_id));
+            *place.ok_or(TriggerError::Absent("condition"))? = condition.clone();
+            Ok(input)
+        };
+        let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
+        let mut conditions = view.conditions.into_iter();
+        conditions.find(|known| known.id == Some(condition_id)).ok_or(TriggerError::Absent("condition"))
+    }
+
+    /// Takes a condition away.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn delete_condition(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        condition_id: Uuid,
+    ) -> Result<(), TriggerError> {
+        let take = |mut input: TriggerInput| {
+            let before = input.conditions.len();
+            input.conditions.retain(|known| known.id != Some(condition_id));
+            if input.conditions.len() == before { Err(TriggerError::Absent("condition")) } else { Ok(input) }
+        };
+        self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
+    }
+
+    /// Adds an action behind the others.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn add_action(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        action: ActionInput,
+    ) -> Result<ActionInput, TriggerError> {
+        let add = |mut input: TriggerInput| {
+            input.actions.push(ActionInput { id: None, ..action.clone() });
+            Ok(input)
+        };
+        let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
+        view.actions.into_iter().next_back().ok_or(TriggerError::Absent("action"))
+    }
+
+    /// Writes an action anew; it keeps its id, and secrets that are given back masked.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn update_action(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        action_id: Uuid,
+        action: ActionInput,
+    ) -> Result<ActionInput, TriggerError> {
+        let action = ActionInput { id: Some(action_id), ..action };
+        let replace = |mut input: TriggerInput| {
+            let place = input.actions.iter_mut().find(|known| known.id == Some(action_id));
+            *place.ok_or(TriggerError::Absent("action"))? = action.clone();
+            Ok(input)
+        };
+        let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
+        let mut actions = view.actions.into_iter();
+        actions.find(|known| known.id == Some(action_id)).ok_or(TriggerError::Absent("action"))
+    }
+
+    /// Takes an action away.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn delete_action(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        action_id: Uuid,
+    ) -> Result<(), TriggerError> {
+        let take = |mut input: TriggerInput| {
+            let before = input.actions.len();
+            input.actions.retain(|known| known.id != Some(action_id));
+            if input.actions.len() == before { Err(TriggerError::Absent("action")) } else { Ok(input) }
+        };
+        self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
+    }
+
+    /// What a trigger remembers, `limit` entries at most.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn trigger_state(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        limit: usize,
+    ) -> Result<Vec<Remembered>, TriggerError> {
+        self.record(tenant_id, trigger_id).await?;
+        let state = self.0.dependencies.store.state_of_trigger(trigger_id, limit).await?;
+        let shown = state.into_iter().map(|(key, text, updated_at)| {
+            let StateKey { condition_id, stream, subject, .. } = key;
+            let state = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            Remembered { condition_id, stream, subject, state, updated_at }
+        });
+        Ok(shown.collect())
+    }
+
+    /// A trigger's circuit breaker; a closed one without a failure if it has never had any.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn breaker(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+    ) -> Result<BreakerRecord, TriggerError> {
+        let record = self.record(tenant_id, trigger_id).await?;
+        self.breaker_of(&record).await
+    }
+
+    /// Changes when a trigger's circuit breaker opens and closes.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn set_breaker(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        settings: BreakerInput,
+    ) -> Result<BreakerRecord, TriggerError> {
+        let changes = TriggerChanges { breaker: Some(settings), ..TriggerChanges::default() };
+        self.change(tenant_id, trigger_id, changes, None).await?;
+        self.breaker(tenant_id, trigger_id).await
+    }
+
+    /// Closes a trigger's circuit breaker and forgets its failures.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn reset_breaker(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+    ) -> Result<BreakerRecord, TriggerError> {
+        let record = self.record(tenant_id, trigger_id).await?;
+        self.0.dependencies.store.reset_breaker(&BreakerKey::Trigger(trigger_id), self.now()).await?;
+        self.breaker_of(&record).await
+    }
+
+    /// The revision up to which this process knows that triggers changed.
+    pub fn revision(&self) -> u64 {
+        self.0.dependencies.store.changes().epoch(ChangeKind::Triggers)
+    }
+
+    async fn breaker_of(&self, record: &TriggerRecord) -> Result<BreakerRecord, TriggerError> {
+        let key = BreakerKey::Trigger(record.trigger_id);
+        let found = self.0.dependencies.store.breakers(Some(vec![key.clone()])).await?.pop();
+        let closed = BreakerRecord {
+            key,
+            state: BreakerState::Closed,
+            failure_count: 0,
+            last_failure_at: None,
+            opened_at: None,
+            probes: 0,
+            settings: record.breaker,
+        };
+        // The row has the settings of the last delivery; the trigger's are those of the next one.
+        Ok(BreakerRecord { settings: record.breaker, ..found.unwrap_or(closed) })
+    }
+
+    /// Reads a trigger, makes another one of it and writes that, anew if somebody else was faster and the caller
+    /// did not say which revision is meant.
+    async fn rewrite(
+        &self,
+        tenant_id: TenantId,
+        trigger_id: Uuid,
+        expected: Option<u64>,
+        make: impl Fn(TriggerInput) -> Result<TriggerInput, TriggerError>,
+    ) -> Result<TriggerView, TriggerError> {
+        loop {
+            let before = self.record(tenant_id, trigger_id).await?;
+            if expected.is_some_and(|expected| expected != before.revision) {
+                return Err(TriggerError::Changed { revision: before.revision });
+            }
+            let input = make(self.view(&before).into_input())?;
+            let revision = before.revision;
+            let record = compose::next_record(before, input, self.actions(), self.now())?;
+            match self.put(record, Some(revision)).await {
+                Err(TriggerError::Changed { .. }) if expected.is_none() => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn put(
+        &self,
+        mut record: TriggerRecord,
+        expected: Option<u64>,
+    ) -> Result<TriggerView, TriggerError> {
+        let Inner { config, dependencies } = &*self.0;
+        match dependencies.store.put_trigger(record.clone(), expected, config.per_tenant_max).await? {
+            PutTrigger::Written(revision) => {
+                record.revision = revision;
+                Ok(self.view(&record))
+            }
+            PutTrigger::Absent => Err(TriggerError::Absent("trigger")),
+            PutTrigger::Changed(revision) => Err(TriggerError::Changed { revision }),
+            PutTrigger::TooMany { max } => Err(TriggerError::TooMany { max }),
+        }
+    }
+
+    async fn record(&self, tenant_id: TenantId, trigger_id: Uuid) -> Result<TriggerRecord, TriggerError> {
+        let found: Result<_, StoreError> = self.0.dependencies.store.trigger(trigger_id).await;
+        found?.filter(|record| record.tenant_id == tenant_id).ok_or(TriggerError::Absent("trigger"))
+    }
+
+    fn view(&self, record: &TriggerRecord) -> TriggerView {
+        TriggerView::of(record, self.actions())
+    }
+
+    fn actions(&self) -> &dyn crate::ActionRules {
+        &*self.0.dependencies.actions
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.dependencies.clock.now()
+    }
+}
