@@ -106,8 +106,18 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies { line, schemas, anchors, limits, metrics, drain, chapters, roles, redis, serves: _ } =
-            dependencies;
+        let Dependencies {
+            line,
+            schemas,
+            anchors,
+            limits,
+            metrics,
+            drain,
+            chapters,
+            roles,
+            redis,
+            serves: _,
+        } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);

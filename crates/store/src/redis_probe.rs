@@ -1,4 +1,4 @@
-//! Whether a Redis server answers. It asks nothing else of it, and nothing here depends on the answer.
+//! Whether a Redis server answers, and how much memory it uses. Nothing here depends on the answer.
 
 use std::time::Duration;
 
@@ -36,6 +36,24 @@ impl RedisProbe {
     pub async fn ping(&self, time_max: Duration) -> Result<(), String> {
         let asked = tokio::time::timeout(time_max, self.ask(time_max)).await;
         asked.unwrap_or_else(|_| Err(format!("no answer within {} ms", time_max.as_millis())))
+    }
+
+    /// Bytes of memory that the server uses, asked within `time_max` over a connection of its own.
+    ///
+    /// # Errors
+    /// Why it can't be told.
+    pub async fn memory_bytes(&self, time_max: Duration) -> Result<u64, String> {
+        let told = async {
+            let mut connection = self.connect(time_max).await?;
+            let answer: Result<String, _> =
+                redis::cmd("INFO").arg("memory").query_async(&mut connection).await;
+            let text = answer.map_err(|error| error.to_string())?;
+            let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
+            used.and_then(|used| used.trim().parse().ok())
+                .ok_or_else(|| "it does not tell its memory".to_owned())
+        };
+        let told = tokio::time::timeout(time_max, told).await;
+        told.unwrap_or_else(|_| Err(format!("no answer within {} ms", time_max.as_millis())))
     }
 
     async fn ask(&self, time_max: Duration) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! them out. They meet in the store and nowhere else: each may run in a process of its own.
 
 mod actions;
+pub mod checks;
 mod config;
 mod error;
 mod handle;

@@ -231,9 +231,13 @@ mod tests {
 
     #[test]
     fn of_two_names_of_a_setting_our_own_wins_and_units_are_kept() {
-        let foreign: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("SERVER_PORT", "8081"), ("DB_MAX_CONNECTIONS", "50")];
+        let foreign: &[_] =
+            &[("DB_ACQUIRE_TIMEOUT", "5"), ("SERVER_PORT", "8081"), ("DB_MAX_CONNECTIONS", "50")];
         let config = load("yaml", "", foreign).unwrap();
-        assert_eq!((config.store.acquire_ms_max, config.api.port, config.store.connections_max), (5_000, 8081, 50));
+        assert_eq!(
+            (config.store.acquire_ms_max, config.api.port, config.store.connections_max),
+            (5_000, 8081, 50)
+        );
         let both: &[_] = &[("DB_ACQUIRE_TIMEOUT", "5"), ("DB_ACQUIRE_TIMEOUT_MS", "700"), ("PORT", "1")];
         let config = load("yaml", "", both).unwrap();
         assert_eq!((config.store.acquire_ms_max, config.api.port), (700, 1));

@@ -84,7 +84,20 @@ impl Node {
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self { roles, data, store, disk, line, anchors, handle, gateway, drain, metrics, process, drain_time })
+        Ok(Self {
+            roles,
+            data,
+            store,
+            disk,
+            line,
+            anchors,
+            handle,
+            gateway,
+            drain,
+            metrics,
+            process,
+            drain_time,
+        })
     }
 }
 
