@@ -5,6 +5,15 @@ use uuid::Uuid;
 
 use crate::NewJob;
 
+/// Why a job is cancelled whose event the chain took back; only such a one may wait again.
+pub(crate) const EVENT_RETRACTED: &str = "the chain took its event back";
+
+/// Why a job is cancelled whose trigger is gone.
+pub(crate) const TRIGGER_DELETED: &str = "its trigger was deleted";
+
+/// Microseconds that a deletion is remembered, so that every process hears of it: a week.
+pub(crate) const DELETED_KEPT: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+
 /// A rule of an organization: which events it matches, and what is done then. Written and read as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TriggerRecord {

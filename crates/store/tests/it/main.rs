@@ -27,6 +27,7 @@ mod reading;
 mod runbook;
 mod schemas;
 mod support;
+mod triggers;
 
 macro_rules! on {
     ($engine:ident: $($file:ident { $($name:ident,)* })*) => {
@@ -158,5 +159,17 @@ conformance! {
         a_schemas_number_is_given_once,
         the_newest_active_schema_judges,
         every_process_hears_of_a_changed_schema,
+    }
+    triggers {
+        a_trigger_is_written_and_read_whole,
+        a_trigger_is_changed_by_who_knows_its_revision,
+        an_organization_has_so_many_triggers,
+        a_reader_hears_of_every_change,
+        a_deleted_trigger_leaves_nothing,
+        a_step_is_written_once_whoever_writes_it,
+        a_step_that_fails_leaves_nothing,
+        memory_is_kept_by_its_key,
+        a_job_is_there_once_and_comes_back_after_a_retraction,
+        tags_are_fair_among_tenants,
     }
 }
