@@ -22,7 +22,7 @@ running=""
 if command -v docker >/dev/null; then
     running=$(docker compose ps --services --status running 2>/dev/null || true)
 fi
-if [ -z "$running" ] && [ -f .env ] && [ -z "${DATABASE_URL:-}" ]; then
+if [ -z "$running" ] && [ -f .env ] && [ -z "${DATABASE_URL:-}${BOWLINE_DATA:-}" ]; then
     set -a
     # shellcheck disable=SC1091
     . ./.env

@@ -45,6 +45,7 @@ mod operations;
 mod outage;
 mod procedures;
 mod rate_limits;
+mod redis;
 mod runbook;
 mod schemas;
 mod server;
@@ -124,6 +125,7 @@ on_both! {
     procedures {
         every_block_of_the_runbook_runs,
         every_block_of_the_anchors_page_runs,
+        every_block_of_the_triggers_page_runs,
     }
     anchor_doctor {
         the_doctor_names_what_is_in_the_way_of_anchors,

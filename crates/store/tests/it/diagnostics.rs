@@ -190,7 +190,8 @@ pub(crate) async fn what_becomes_of_events_is_told(place: Arc<Place>) {
         assert_eq!((destination.attempts, destination.failed), (3, 2));
         assert_eq!(destination.error.as_deref(), Some("HTTP 503"));
         let breakers = facts.open_breakers.unwrap();
-        let names: Vec<_> = breakers.iter().map(|one| (one.kind, one.name.clone(), one.failure_count)).collect();
+        let names: Vec<_> =
+            breakers.iter().map(|one| (one.kind, one.name.clone(), one.failure_count)).collect();
         let of_trigger = ("trigger", breaker.to_string(), 10);
         assert_eq!(names, [of_trigger, ("destination", "a.example:443".to_owned(), 3)]);
     }
