@@ -76,8 +76,12 @@ pub struct JobRecord {
     pub job: NewJob,
     /// Where it is.
     pub state: JobState,
+    /// Its place among jobs of its priority: lower goes first.
+    pub tag: u64,
     /// Attempts that were begun.
     pub attempts: u32,
+    /// How many of these before somebody had it delivered again: only later ones count against a limit.
+    pub attempts_before: u32,
     /// Not before.
     pub due_at: Timestamp,
     /// When it was made.

@@ -6,6 +6,7 @@
 //! and to read the clock.
 
 mod anchors;
+mod breaking;
 mod changes;
 mod contract;
 mod corrections;
@@ -19,6 +20,7 @@ mod metrics;
 mod migrations;
 mod outbox;
 mod postgres;
+mod queueing;
 mod records;
 mod redis_probe;
 mod sequencing;

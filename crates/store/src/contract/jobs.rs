@@ -53,6 +53,18 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Forgets that jobs were handed over: the engine has lost them. All that wait, or these.
     async fn take_back(&self, jobs: Option<Vec<Uuid>>) -> Result<u64, StoreError>;
 
+    /// Waiting jobs that were handed over before `before`, with when: ascending by time and id, after that place,
+    /// `limit` at most.
+    async fn handed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, Uuid)>, StoreError>;
+
+    /// Which of these wait and count as handed over.
+    async fn still_handed(&self, jobs: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError>;
+
     /// How full the queue is.
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError>;
 

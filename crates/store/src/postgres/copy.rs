@@ -220,6 +220,10 @@ impl PostgresRestore {
                 let drop = format!("DROP TABLE IF EXISTS {home}.{table} CASCADE");
                 sqlx::raw_sql(AssertSqlSafe(drop)).execute(self.snapshot.connection()).await?;
             }
+            let home = self.home.clone();
+            for function in present_functions(self.snapshot.connection(), &home).await? {
+                self.execute(&format!("DROP FUNCTION {home}.{function}()")).await?;
+            }
             None
         };
         let (new, home) = (new_schema(&self.label), self.home.clone());
@@ -231,6 +235,9 @@ impl PostgresRestore {
     async fn move_tables(&mut self, from: &str, to: &str) -> sqlx::Result<()> {
         for table in present(self.snapshot.connection(), from).await? {
             self.execute(&format!("ALTER TABLE {from}.{table} SET SCHEMA {to}")).await?;
+        }
+        for function in present_functions(self.snapshot.connection(), from).await? {
+            self.execute(&format!("ALTER FUNCTION {from}.{function}() SET SCHEMA {to}")).await?;
         }
         Ok(())
     }
@@ -313,12 +320,32 @@ async fn prepare(connection: &mut PgConnection, label: &str) -> sqlx::Result<Str
 
 /// Every table that a migration makes.
 fn table_names() -> Vec<&'static str> {
-    let made = |line: &'static str| {
-        let name = line.strip_prefix("CREATE TABLE ")?.trim_start_matches("IF NOT EXISTS ");
-        name.split([' ', '(']).next()
+    made("CREATE TABLE ").chain(["schema_migrations"]).collect()
+}
+
+/// Every function that a migration makes; none takes anything.
+fn function_names() -> Vec<&'static str> {
+    made("CREATE FUNCTION ").collect()
+}
+
+/// The names in the lines of migrations that begin like this.
+fn made(beginning: &'static str) -> impl Iterator<Item = &'static str> {
+    let name = move |line: &'static str| {
+        line.strip_prefix(beginning)?.trim_start_matches("IF NOT EXISTS ").split([' ', '(']).next()
     };
-    let of_migrations = MIGRATIONS.iter().flat_map(|migration| migration.postgres.lines()).filter_map(made);
-    of_migrations.chain(["schema_migrations"]).collect()
+    MIGRATIONS.iter().flat_map(|migration| migration.postgres.lines()).filter_map(name)
+}
+
+/// The line's functions that a schema holds.
+async fn present_functions(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT proname::text FROM pg_proc WHERE proname = ANY($1) AND pronargs = 0
+         AND pronamespace = $2::regnamespace ORDER BY 1",
+    )
+    .bind(function_names())
+    .bind(schema)
+    .fetch_all(connection)
+    .await
 }
 
 /// The line's tables that a schema holds, those with rows of their own and those made of partitions.
@@ -380,5 +407,6 @@ mod tests {
         }
         let made = MIGRATIONS.iter().map(|m| m.postgres.matches("CREATE TABLE").count()).sum::<usize>();
         assert_eq!(names.len(), made + 1);
+        assert!(function_names().contains(&"bowline_breaker_turned"));
     }
 }

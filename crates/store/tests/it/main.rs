@@ -9,6 +9,7 @@
 
 mod anchors;
 mod append;
+mod breakers;
 mod budgets;
 mod commitments;
 mod corrections;
@@ -16,6 +17,7 @@ mod dead_letters;
 mod diagnostics;
 mod embedded;
 mod events;
+mod jobs;
 mod key_lifecycle;
 mod keys;
 mod leases;
@@ -77,6 +79,13 @@ conformance! {
         a_batch_may_name_several_streams,
         time_never_goes_back_in_a_stream,
     }
+    breakers {
+        failures_in_a_row_open_it_and_time_half_opens_it,
+        so_many_may_try_it_out_at_a_time,
+        reports_of_several_processes_are_all_counted,
+        a_reset_closes_it,
+        an_operator_closes_and_opens_it_by_sql,
+    }
     budgets {
         a_budget_is_replaced_by_who_knows_its_version,
         of_competitors_for_a_version_one_succeeds,
@@ -105,6 +114,20 @@ conformance! {
         letters_are_kept_while_there_is_room,
         a_retry_ends_as_it_ended,
         a_sweep_finds_what_was_taken_and_what_is_old,
+    }
+    jobs {
+        a_job_goes_to_one_worker_and_ends,
+        workers_at_a_time_never_get_the_same_job,
+        a_flood_of_one_tenant_does_not_hold_up_another,
+        higher_priority_goes_first_and_costs_newcomers_nothing,
+        a_retry_waits_until_it_is_due,
+        a_lease_runs_out_and_a_late_report_counts_no_more,
+        jobs_are_claimed_by_name_if_they_wait,
+        ended_jobs_wait_again_under_their_ids,
+        ended_jobs_are_purged_and_forgotten,
+        a_job_is_handed_over_once_until_it_waits_anew,
+        the_depth_is_counted,
+        jobs_are_listed_by_what_is_asked_for,
     }
     keys {
         an_agent_key_id_is_bound_to_one_key,

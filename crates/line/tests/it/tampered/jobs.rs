@@ -49,6 +49,19 @@ impl JobStore for TamperedStore {
         self.store.take_back(jobs).await
     }
 
+    async fn handed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, Uuid)>, StoreError> {
+        self.store.handed(before, after, limit).await
+    }
+
+    async fn still_handed(&self, jobs: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        self.store.still_handed(jobs).await
+    }
+
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
         self.store.queue_depth(now).await
     }

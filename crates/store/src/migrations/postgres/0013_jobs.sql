@@ -24,13 +24,21 @@ CREATE TABLE action_jobs (
     due_at           timestamptz NOT NULL,
     created_at       timestamptz NOT NULL,
     ended_at         timestamptz,
-    last_error       text
+    last_error       text,
+    -- Attempts that were begun before somebody had it delivered again.
+    attempts_before  integer NOT NULL DEFAULT 0,
+    -- When it was handed over last.
+    handed_at        timestamptz
 );
 CREATE INDEX action_jobs_ready ON action_jobs (priority DESC, tag, job_id) WHERE state = 'waiting' AND ready;
-CREATE INDEX action_jobs_delayed ON action_jobs (due_at) WHERE state = 'waiting' AND NOT ready;
+CREATE INDEX action_jobs_due ON action_jobs (ready, due_at) WHERE state = 'waiting';
+CREATE INDEX action_jobs_to_hand ON action_jobs (priority DESC, tag, job_id)
+    WHERE state = 'waiting' AND ready AND NOT handed_over;
+CREATE INDEX action_jobs_handed ON action_jobs (handed_at, job_id) WHERE state = 'waiting' AND handed_over;
 CREATE INDEX action_jobs_running ON action_jobs (lease_until) WHERE state = 'running';
 CREATE INDEX action_jobs_dead ON action_jobs (created_at, job_id) WHERE state = 'dead';
 CREATE INDEX action_jobs_ended ON action_jobs (ended_at) WHERE state IN ('succeeded', 'cancelled');
+CREATE INDEX action_jobs_newest ON action_jobs (created_at, job_id);
 CREATE INDEX action_jobs_of_tenant ON action_jobs (tenant_id, created_at, job_id);
 CREATE INDEX action_jobs_of_trigger ON action_jobs (trigger_id, created_at, job_id);
 CREATE INDEX action_jobs_of_event ON action_jobs (event_id);
@@ -82,3 +90,45 @@ CREATE TABLE destination_breakers (
     recovery_secs       integer NOT NULL DEFAULT 60,
     half_open_calls_max integer NOT NULL DEFAULT 1
 );
+
+CREATE INDEX circuit_breaker_state_turned ON circuit_breaker_state (state) WHERE state <> 'closed';
+CREATE INDEX destination_breakers_turned ON destination_breakers (state) WHERE state <> 'closed';
+
+-- An operator may close or open a breaker with one UPDATE of its state: the rest of the row follows, and every process
+-- hears of it as of a change of the store's own.
+CREATE FUNCTION bowline_breaker_turns() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state = 'closed' THEN
+        NEW.opened_at := NULL;
+    ELSIF NEW.state = 'open' AND NEW.opened_at IS NOT DISTINCT FROM OLD.opened_at THEN
+        NEW.opened_at := clock_timestamp();
+    END IF;
+    NEW.probes := 0;
+    NEW.probed_at := NULL;
+    RETURN NEW;
+END $$;
+
+-- The schema is named, since neither an operator's session nor a restored dump need have it in its search path.
+CREATE FUNCTION bowline_breaker_turned() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE raised bigint;
+BEGIN
+    EXECUTE format(
+        'UPDATE %I.change_epochs
+         SET epoch = greatest(epoch + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+         WHERE kind = ''breakers'' RETURNING epoch', TG_TABLE_SCHEMA) INTO raised;
+    PERFORM pg_notify('bowline_changes', 'breakers ' || raised);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER turns BEFORE UPDATE ON circuit_breaker_state FOR EACH ROW
+    WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION bowline_breaker_turns();
+CREATE TRIGGER turns BEFORE UPDATE ON destination_breakers FOR EACH ROW
+    WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION bowline_breaker_turns();
+CREATE TRIGGER turned AFTER UPDATE ON circuit_breaker_state FOR EACH ROW
+    WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION bowline_breaker_turned();
+CREATE TRIGGER turned AFTER UPDATE ON destination_breakers FOR EACH ROW
+    WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION bowline_breaker_turned();
+CREATE TRIGGER removed AFTER DELETE ON circuit_breaker_state FOR EACH ROW
+    WHEN (OLD.state <> 'closed') EXECUTE FUNCTION bowline_breaker_turned();
+CREATE TRIGGER removed AFTER DELETE ON destination_breakers FOR EACH ROW
+    WHEN (OLD.state <> 'closed') EXECUTE FUNCTION bowline_breaker_turned();

@@ -24,13 +24,21 @@ CREATE TABLE action_jobs (
     due_at           INTEGER NOT NULL,
     created_at       INTEGER NOT NULL,
     ended_at         INTEGER,
-    last_error       TEXT
+    last_error       TEXT,
+    -- Attempts that were begun before somebody had it delivered again.
+    attempts_before  INTEGER NOT NULL DEFAULT 0,
+    -- When it was handed over last.
+    handed_at        INTEGER
 ) STRICT;
 CREATE INDEX action_jobs_ready ON action_jobs (priority DESC, tag, job_id) WHERE state = 'waiting' AND ready;
-CREATE INDEX action_jobs_delayed ON action_jobs (due_at) WHERE state = 'waiting' AND NOT ready;
+CREATE INDEX action_jobs_due ON action_jobs (ready, due_at) WHERE state = 'waiting';
+CREATE INDEX action_jobs_to_hand ON action_jobs (priority DESC, tag, job_id)
+    WHERE state = 'waiting' AND ready AND NOT handed_over;
+CREATE INDEX action_jobs_handed ON action_jobs (handed_at, job_id) WHERE state = 'waiting' AND handed_over;
 CREATE INDEX action_jobs_running ON action_jobs (lease_until) WHERE state = 'running';
 CREATE INDEX action_jobs_dead ON action_jobs (created_at, job_id) WHERE state = 'dead';
 CREATE INDEX action_jobs_ended ON action_jobs (ended_at) WHERE state IN ('succeeded', 'cancelled');
+CREATE INDEX action_jobs_newest ON action_jobs (created_at, job_id);
 CREATE INDEX action_jobs_of_tenant ON action_jobs (tenant_id, created_at, job_id);
 CREATE INDEX action_jobs_of_trigger ON action_jobs (trigger_id, created_at, job_id);
 CREATE INDEX action_jobs_of_event ON action_jobs (event_id);
@@ -82,3 +90,39 @@ CREATE TABLE destination_breakers (
     recovery_secs       INTEGER NOT NULL DEFAULT 60,
     half_open_calls_max INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+CREATE INDEX circuit_breaker_state_turned ON circuit_breaker_state (state) WHERE state <> 'closed';
+CREATE INDEX destination_breakers_turned ON destination_breakers (state) WHERE state <> 'closed';
+
+-- An operator may close or open a breaker with one UPDATE of its state: the rest of the row follows, and the process
+-- hears of it as of a change of the store's own. Times are microseconds since 1970.
+CREATE TRIGGER circuit_breaker_state_turned AFTER UPDATE ON circuit_breaker_state WHEN old.state <> new.state
+BEGIN
+    UPDATE circuit_breaker_state
+    SET probes = 0, probed_at = NULL, opened_at = CASE
+        WHEN new.state = 'closed' THEN NULL
+        WHEN new.state = 'open' AND new.opened_at IS old.opened_at
+        THEN CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000
+        ELSE new.opened_at END
+    WHERE rowid = new.rowid;
+    UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = 'breakers';
+END;
+CREATE TRIGGER circuit_breaker_state_removed AFTER DELETE ON circuit_breaker_state WHEN old.state <> 'closed'
+BEGIN
+    UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = 'breakers';
+END;
+CREATE TRIGGER destination_breakers_turned AFTER UPDATE ON destination_breakers WHEN old.state <> new.state
+BEGIN
+    UPDATE destination_breakers
+    SET probes = 0, probed_at = NULL, opened_at = CASE
+        WHEN new.state = 'closed' THEN NULL
+        WHEN new.state = 'open' AND new.opened_at IS old.opened_at
+        THEN CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000
+        ELSE new.opened_at END
+    WHERE rowid = new.rowid;
+    UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = 'breakers';
+END;
+CREATE TRIGGER destination_breakers_removed AFTER DELETE ON destination_breakers WHEN old.state <> 'closed'
+BEGIN
+    UPDATE change_epochs SET epoch = epoch + 1 WHERE kind = 'breakers';
+END;

@@ -1,0 +1,251 @@
+//! What is done to jobs beside delivering them: handing over, counting, listing, delivering again, deleting.
+
+use std::collections::BTreeMap;
+
+use bowline_types::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+use super::super::changes::bump;
+use super::super::rows::{moment, signed, unsigned};
+use super::claims::ready_what_is_due;
+use super::rows::{JOB_COLUMNS, attempt, filtered, fits, job};
+use crate::queueing::{COUNTED_MAX, ENDED, in_order_of_claims, redelivered};
+use crate::{AttemptRecord, ChangeKind, Changes, JobFilter, JobRecord, QueueDepth};
+
+/// Raises the epoch of jobs in a transaction of its own.
+async fn wake(connection: &mut PgConnection, changes: &Changes) -> sqlx::Result<()> {
+    let epoch = bump(connection, ChangeKind::Jobs).await?;
+    changes.observe(ChangeKind::Jobs, epoch);
+    Ok(())
+}
+
+pub(super) async fn hand_over(
+    pool: &PgPool,
+    changes: &Changes,
+    limit: usize,
+    now: Timestamp,
+) -> sqlx::Result<Vec<JobRecord>> {
+    let mut connection = pool.acquire().await?;
+    let readied = ready_what_is_due(&mut connection, now.to_chrono()).await?;
+    let sql = format!(
+        "UPDATE action_jobs SET handed_over = true, handed_at = $2 WHERE job_id IN (
+             SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready AND NOT handed_over
+             ORDER BY priority DESC, tag, job_id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING {JOB_COLUMNS}"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(signed(limit as u64))
+        .bind(now.to_chrono())
+        .fetch_all(&mut *connection)
+        .await?;
+    if readied > rows.len() as u64 {
+        wake(&mut connection, changes).await?;
+    }
+    let mut jobs = rows.iter().map(job).collect::<sqlx::Result<Vec<_>>>()?;
+    in_order_of_claims(&mut jobs);
+    Ok(jobs)
+}
+
+pub(super) async fn take_back(
+    pool: &PgPool,
+    changes: &Changes,
+    jobs: Option<&[Uuid]>,
+) -> sqlx::Result<u64> {
+    let mut transaction = pool.begin().await?;
+    let taken = sqlx::query(match jobs {
+        Some(_) => {
+            "UPDATE action_jobs SET handed_over = false
+             WHERE job_id = ANY($1) AND state = 'waiting' AND handed_over"
+        }
+        None => {
+            "UPDATE action_jobs SET handed_over = false
+             WHERE $1::uuid[] IS NULL AND state = 'waiting' AND handed_over"
+        }
+    });
+    let taken = taken.bind(jobs).execute(&mut *transaction).await?.rows_affected();
+    if taken > 0 {
+        let epoch = bump(&mut transaction, ChangeKind::Jobs).await?;
+        transaction.commit().await?;
+        changes.observe(ChangeKind::Jobs, epoch);
+    }
+    Ok(taken)
+}
+
+pub(super) async fn handed(
+    pool: &PgPool,
+    before: Timestamp,
+    after: Option<(Timestamp, Uuid)>,
+    limit: usize,
+) -> sqlx::Result<Vec<(Timestamp, Uuid)>> {
+    let (handed_at, job_id) = after.unwrap_or((Timestamp::from_micros(0), Uuid::nil()));
+    let rows = sqlx::query(
+        "SELECT handed_at, job_id FROM action_jobs WHERE state = 'waiting' AND handed_over
+         AND handed_at < $1 AND (handed_at, job_id) > ($2, $3) ORDER BY handed_at, job_id LIMIT $4",
+    )
+    .bind(before.to_chrono())
+    .bind(handed_at.to_chrono())
+    .bind(job_id)
+    .bind(signed(limit as u64))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((moment(row, "handed_at")?, row.try_get("job_id")?))).collect()
+}
+
+pub(super) async fn still_handed(pool: &PgPool, jobs: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT job_id FROM action_jobs WHERE job_id = ANY($1) AND state = 'waiting' AND handed_over",
+    )
+    .bind(jobs)
+    .fetch_all(pool)
+    .await
+}
+
+pub(super) async fn depth(pool: &PgPool, changes: &Changes, now: Timestamp) -> sqlx::Result<QueueDepth> {
+    let mut connection = pool.acquire().await?;
+    if ready_what_is_due(&mut connection, now.to_chrono()).await? > 0 {
+        wake(&mut connection, changes).await?;
+    }
+    let counted = |condition: &str| {
+        format!("(SELECT count(*) FROM (SELECT 1 FROM action_jobs WHERE {condition} LIMIT {COUNTED_MAX}) AS counted)")
+    };
+    let oldest = |ready: &str| {
+        format!(
+            "(SELECT due_at FROM action_jobs WHERE state = 'waiting' AND {ready} AND due_at <= $1
+              ORDER BY due_at LIMIT 1)"
+        )
+    };
+    let sql = format!(
+        "SELECT {} AS ready, {} AS delayed, {} AS due_delayed, {} AS running, {} AS dead,
+                least({}, {}) AS oldest_due_at",
+        counted("state = 'waiting' AND ready"),
+        counted("state = 'waiting' AND NOT ready"),
+        counted("state = 'waiting' AND NOT ready AND due_at <= $1"),
+        counted("state = 'running'"),
+        counted("state = 'dead'"),
+        oldest("ready"),
+        oldest("NOT ready"),
+    );
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(now.to_chrono()).fetch_one(&mut *connection).await?;
+    let (ready, delayed) = (unsigned(&row, "ready")?, unsigned(&row, "delayed")?);
+    let counted_max = COUNTED_MAX.unsigned_abs();
+    Ok(QueueDepth {
+        waiting: (ready + delayed).min(counted_max),
+        due: (ready + unsigned(&row, "due_delayed")?).min(counted_max),
+        running: unsigned(&row, "running")?,
+        dead: unsigned(&row, "dead")?,
+        oldest_due_at: row.try_get::<Option<_>, _>("oldest_due_at")?.map(Timestamp::from_chrono),
+    })
+}
+
+pub(super) async fn list(pool: &PgPool, filter: &JobFilter) -> sqlx::Result<Vec<JobRecord>> {
+    let sql = format!("SELECT {JOB_COLUMNS} FROM action_jobs WHERE {}", fits(filter));
+    filtered(sql, filter).fetch_all(pool).await?.iter().map(job).collect()
+}
+
+pub(super) async fn attempts(pool: &PgPool, job_id: Uuid) -> sqlx::Result<Vec<AttemptRecord>> {
+    let query = sqlx::query("SELECT * FROM action_results WHERE job_id = $1 ORDER BY attempt").bind(job_id);
+    query.fetch_all(pool).await?.iter().map(attempt).collect()
+}
+
+pub(super) async fn redeliver(
+    pool: &PgPool,
+    changes: &Changes,
+    filter: &JobFilter,
+    now: Timestamp,
+) -> sqlx::Result<Vec<Uuid>> {
+    let mut transaction = pool.begin().await?;
+    let sql = format!(
+        "SELECT job_id, tenant_id FROM action_jobs WHERE state IN ({}) AND {} FOR UPDATE SKIP LOCKED",
+        redelivered(filter),
+        fits(filter)
+    );
+    let rows = filtered(sql, filter).fetch_all(&mut *transaction).await?;
+    // The oldest one goes first again.
+    let ids = rows.iter().rev().map(|row| row.try_get("job_id")).collect::<sqlx::Result<Vec<Uuid>>>()?;
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let tags = new_tags(&mut transaction, rows.iter().rev()).await?;
+    sqlx::query(
+        "UPDATE action_jobs j SET state = 'waiting', ready = true, handed_over = false, due_at = $3, tag = k.tag,
+             attempts_before = attempts, ended_at = NULL
+         FROM UNNEST($1::uuid[], $2::bigint[]) AS k (job_id, tag) WHERE j.job_id = k.job_id",
+    )
+    .bind(&ids)
+    .bind(tags)
+    .bind(now.to_chrono())
+    .execute(&mut *transaction)
+    .await?;
+    let epoch = bump(&mut transaction, ChangeKind::Jobs).await?;
+    transaction.commit().await?;
+    changes.observe(ChangeKind::Jobs, epoch);
+    Ok(ids)
+}
+
+/// Tags for jobs that wait anew, as for new ones: behind what their tenants have waiting.
+async fn new_tags<'r>(
+    connection: &mut PgConnection,
+    jobs: impl Iterator<Item = &'r PgRow>,
+) -> sqlx::Result<Vec<i64>> {
+    let tenants = jobs.map(|row| row.try_get("tenant_id")).collect::<sqlx::Result<Vec<Uuid>>>()?;
+    let mut counts = BTreeMap::<Uuid, i64>::new();
+    for tenant in &tenants {
+        *counts.entry(*tenant).or_default() += 1;
+    }
+    let claimed: Option<i64> = sqlx::query_scalar("SELECT last_tag FROM job_tags WHERE tenant_id = $1")
+        .bind(Uuid::nil())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let claimed = claimed.unwrap_or(0);
+    let mut next = BTreeMap::new();
+    for (tenant, count) in counts {
+        let last: i64 = sqlx::query_scalar(
+            "INSERT INTO job_tags AS t VALUES ($1, $2 + $3) ON CONFLICT (tenant_id)
+             DO UPDATE SET last_tag = greatest(t.last_tag, $2) + $3 RETURNING last_tag",
+        )
+        .bind(tenant)
+        .bind(claimed)
+        .bind(count)
+        .fetch_one(&mut *connection)
+        .await?;
+        next.insert(tenant, last - count);
+    }
+    let tag = |tenant: &Uuid| {
+        let last = next.entry(*tenant).or_default();
+        *last += 1;
+        *last
+    };
+    Ok(tenants.iter().map(tag).collect())
+}
+
+pub(super) async fn purge(pool: &PgPool, filter: &JobFilter) -> sqlx::Result<Vec<Uuid>> {
+    let sql = format!(
+        "WITH gone AS (
+             DELETE FROM action_jobs WHERE job_id IN (
+                 SELECT job_id FROM action_jobs WHERE state IN ({ENDED}) AND {} FOR UPDATE SKIP LOCKED)
+             RETURNING job_id),
+         forgotten AS (DELETE FROM action_results r USING gone WHERE r.job_id = gone.job_id)
+         SELECT job_id FROM gone",
+        fits(filter)
+    );
+    let rows = filtered(sql, filter).fetch_all(pool).await?;
+    rows.iter().map(|row| row.try_get("job_id")).collect()
+}
+
+pub(super) async fn forget(pool: &PgPool, before: Timestamp, limit: u64) -> sqlx::Result<u64> {
+    let gone: i64 = sqlx::query_scalar(
+        "WITH gone AS (
+             DELETE FROM action_jobs WHERE job_id IN (
+                 SELECT job_id FROM action_jobs WHERE state IN ('succeeded', 'cancelled') AND ended_at < $1
+                 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+             RETURNING job_id),
+         forgotten AS (DELETE FROM action_results r USING gone WHERE r.job_id = gone.job_id)
+         SELECT count(*) FROM gone",
+    )
+    .bind(before.to_chrono())
+    .bind(signed(limit))
+    .fetch_one(pool)
+    .await?;
+    Ok(gone.unsigned_abs())
+}

@@ -1,0 +1,217 @@
+//! Jobs into workers' hands and back: claims, reports, leases that run out.
+//!
+//! One connection writes, so nothing here can be raced; what a report says counts only under the job's last claim.
+
+use bowline_types::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use uuid::Uuid;
+
+use super::super::changes::bump;
+use super::super::pool::Failure;
+use super::super::rows::signed;
+use super::rows::{JOB_COLUMNS, claimed, uuid};
+use crate::queueing::{LEASE_RAN_OUT, READIED_MAX, RECLAIMED_MAX, claim_order, kept_text, state_after};
+use crate::{AttemptRecord, ChangeKind, Changes, Claim, ClaimedJob, JobEnd, JobReport};
+
+/// Makes jobs ready whose time has come; returns how many.
+pub(super) fn ready_what_is_due(transaction: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE action_jobs SET ready = 1 WHERE job_id IN (
+             SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready = 0 AND due_at <= ?1
+             ORDER BY due_at LIMIT ?2)",
+    )?;
+    Ok(statement.execute((now.micros(), READIED_MAX))?)
+}
+
+/// Whether a job's time has come that is not ready yet.
+pub(super) fn is_any_due(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM action_jobs WHERE state = 'waiting' AND ready = 0 AND due_at <= ?1)",
+        )?
+        .query_row([now.micros()], |row| row.get(0))
+}
+
+/// Ends a transaction, and wakes whoever waits for jobs if `wakes`.
+pub(super) fn commit(
+    transaction: Transaction<'_>,
+    changes: &Changes,
+    wakes: bool,
+) -> Result<(), Failure> {
+    let epoch = if wakes { Some(bump(&transaction, ChangeKind::Jobs)?) } else { None };
+    transaction.commit()?;
+    if let Some(epoch) = epoch {
+        changes.observe(ChangeKind::Jobs, epoch);
+    }
+    Ok(())
+}
+
+pub(super) fn claim(
+    connection: &mut Connection,
+    changes: &Changes,
+    claim: &Claim,
+    worker: &str,
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<ClaimedJob>, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let readied = ready_what_is_due(&transaction, now)?;
+    let picked = pick(&transaction, claim)?;
+    if readied == 0 && picked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut jobs = Vec::with_capacity(picked.len());
+    let sql = format!(
+        "UPDATE action_jobs SET state = 'running', ready = 0, handed_over = 0, attempts = attempts + 1,
+             claim = claim + 1, worker = ?2, lease_until = ?3
+         WHERE job_id = ?1 AND state = 'waiting' AND ready RETURNING {JOB_COLUMNS}"
+    );
+    let mut take = transaction.prepare_cached(&sql)?;
+    for job_id in picked {
+        let taken = take.query_row((job_id.as_bytes(), worker, lease_until.micros()), claimed).optional()?;
+        jobs.extend(taken);
+    }
+    drop(take);
+    if let Some(highest) = jobs.iter().map(|claimed| claimed.job.tag).max() {
+        raise_claimed_tag(&transaction, signed(highest))?;
+    }
+    jobs.sort_by_key(|claimed| claim_order(&claimed.job));
+    commit(transaction, changes, readied > jobs.len())?;
+    Ok(jobs)
+}
+
+fn pick(transaction: &Transaction<'_>, claim: &Claim) -> Result<Vec<Uuid>, Failure> {
+    match claim {
+        Claim::These(ids) => Ok(ids.clone()),
+        Claim::Next { limit } => {
+            let mut statement = transaction.prepare_cached(
+                "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready
+                 ORDER BY priority DESC, tag, job_id LIMIT ?1",
+            )?;
+            let picked = statement.query_map([signed(*limit as u64)], |row| uuid(row, 0))?;
+            Ok(picked.collect::<rusqlite::Result<_>>()?)
+        }
+    }
+}
+
+/// Keeps the highest tag that was claimed. It goes no further than what waits at the lowest priority, or a claim of
+/// higher priority would send new tenants to the end of the others' queue.
+fn raise_claimed_tag(transaction: &Transaction<'_>, highest: i64) -> Result<(), Failure> {
+    let first_left: Option<i64> = transaction
+        .prepare_cached(
+            "SELECT tag FROM action_jobs WHERE state = 'waiting' AND ready
+                 AND priority = (SELECT priority FROM action_jobs WHERE state = 'waiting' AND ready
+                                 ORDER BY priority, tag DESC, job_id DESC LIMIT 1)
+             ORDER BY tag, job_id LIMIT 1",
+        )?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    let tag = first_left.map_or(highest, |tag| tag.min(highest));
+    transaction
+        .prepare_cached(
+            "INSERT INTO job_tags VALUES (?1, ?2)
+             ON CONFLICT (tenant_id) DO UPDATE SET last_tag = max(last_tag, excluded.last_tag)",
+        )?
+        .execute((Uuid::nil().as_bytes(), tag))?;
+    Ok(())
+}
+
+pub(super) fn report(
+    connection: &mut Connection,
+    changes: &Changes,
+    reports: &[JobReport],
+    now: Timestamp,
+) -> Result<Vec<Uuid>, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut counted = Vec::new();
+    let mut wakes = false;
+    let mut write = transaction.prepare_cached(
+        "UPDATE action_jobs SET state = ?3, ready = ?4, handed_over = 0, worker = NULL, lease_until = NULL,
+             attempts = max(attempts - ?5, 0), due_at = coalesce(?6, due_at), last_error = coalesce(?7, last_error),
+             ended_at = ?8
+         WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
+    )?;
+    for report in reports {
+        let (due_at, given_back) = match report.end {
+            JobEnd::Retry { due_at, counts } => (Some(due_at), i64::from(!counts)),
+            JobEnd::Succeeded | JobEnd::Dead | JobEnd::Cancelled => (None, 0),
+        };
+        let is_ready = due_at.is_some_and(|due_at| due_at <= now);
+        let written = write.execute((
+            report.job_id.as_bytes(),
+            report.claim,
+            state_after(&report.end).as_str(),
+            is_ready,
+            given_back,
+            due_at.map(Timestamp::micros),
+            report.error.as_deref().map(kept_text),
+            due_at.is_none().then_some(now.micros()),
+        ))?;
+        if written == 1 {
+            counted.push(report.job_id);
+            wakes |= is_ready;
+        }
+        if let Some(attempt) = &report.attempt {
+            keep(&transaction, attempt)?;
+        }
+    }
+    drop(write);
+    commit(transaction, changes, wakes)?;
+    Ok(counted)
+}
+
+/// Keeps an attempt at a job that is still there.
+fn keep(transaction: &Transaction<'_>, attempt: &AttemptRecord) -> Result<(), Failure> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO action_results SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+             WHERE EXISTS (SELECT 1 FROM action_jobs WHERE job_id = ?1) ON CONFLICT DO NOTHING",
+        )?
+        .execute((
+            attempt.job_id.as_bytes(),
+            attempt.attempt,
+            attempt.status.as_str(),
+            attempt.executed_at.micros(),
+            signed(attempt.duration_ms),
+            attempt.http_status,
+            attempt.error_message.as_deref().map(kept_text),
+            attempt.response_data.as_deref().map(kept_text),
+            kept_text(&attempt.destination),
+            kept_text(&attempt.worker),
+        ))?;
+    Ok(())
+}
+
+pub(super) fn extend(
+    connection: &mut Connection,
+    claims: &[(Uuid, u32)],
+    lease_until: Timestamp,
+) -> Result<(), Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE action_jobs SET lease_until = ?3 WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
+    )?;
+    for (job_id, claim) in claims {
+        statement.execute((job_id.as_bytes(), claim, lease_until.micros()))?;
+    }
+    drop(statement);
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn reclaim(
+    connection: &mut Connection,
+    changes: &Changes,
+    now: Timestamp,
+) -> Result<u64, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let reclaimed = transaction
+        .prepare_cached(
+            "UPDATE action_jobs SET state = 'waiting', ready = 1, handed_over = 0, worker = NULL, lease_until = NULL,
+                 due_at = ?1, last_error = ?3
+             WHERE job_id IN (SELECT job_id FROM action_jobs WHERE state = 'running' AND lease_until <= ?1
+                              ORDER BY lease_until LIMIT ?2)",
+        )?
+        .execute((now.micros(), RECLAIMED_MAX, LEASE_RAN_OUT))?;
+    commit(transaction, changes, reclaimed > 0)?;
+    Ok(reclaimed as u64)
+}

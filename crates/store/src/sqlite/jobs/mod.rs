@@ -1,0 +1,140 @@
+//! What is to be delivered, every attempt, and circuit breakers.
+
+mod breakers;
+mod claims;
+mod keeping;
+mod rows;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bowline_types::Timestamp;
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::{
+    AttemptRecord, BreakerKey, BreakerRecord, BreakerReport, Claim, ClaimedJob, JobFilter, JobRecord,
+    JobReport, JobStore, QueueDepth, StoreError,
+};
+
+fn after(now: Timestamp, lease: Duration) -> Timestamp {
+    let micros = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.micros().saturating_add(micros))
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn claim_jobs(
+        &self,
+        claim: Claim,
+        worker: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedJob>, StoreError> {
+        let (changes, worker, until) = (self.changes.clone(), worker.to_owned(), after(now, lease));
+        self.writer
+            .run(move |connection| claims::claim(connection, &changes, &claim, &worker, until, now))
+            .await
+    }
+
+    async fn report_jobs(&self, reports: Vec<JobReport>, now: Timestamp) -> Result<Vec<Uuid>, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| claims::report(connection, &changes, &reports, now)).await
+    }
+
+    async fn extend_claims(
+        &self,
+        claims: Vec<(Uuid, u32)>,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let until = after(now, lease);
+        self.writer.run(move |connection| claims::extend(connection, &claims, until)).await
+    }
+
+    async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| claims::reclaim(connection, &changes, now)).await
+    }
+
+    async fn hand_over(&self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| keeping::hand_over(connection, &changes, limit, now)).await
+    }
+
+    async fn take_back(&self, jobs: Option<Vec<Uuid>>) -> Result<u64, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| keeping::take_back(connection, &changes, jobs)).await
+    }
+
+    async fn handed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, Uuid)>, StoreError> {
+        self.readers.run(move |connection| keeping::handed(connection, before, after, limit)).await
+    }
+
+    async fn still_handed(&self, jobs: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        self.readers.run(move |connection| keeping::still_handed(connection, &jobs)).await
+    }
+
+    async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
+        let (depth, is_due) = self.readers.run(move |connection| keeping::depth(connection, now)).await?;
+        if is_due {
+            let changes = self.changes.clone();
+            self.writer.run(move |connection| keeping::ready(connection, &changes, now)).await?;
+        }
+        Ok(depth)
+    }
+
+    async fn jobs(&self, filter: JobFilter) -> Result<Vec<JobRecord>, StoreError> {
+        self.readers.run(move |connection| keeping::list(connection, &filter)).await
+    }
+
+    async fn attempts(&self, job_id: Uuid) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.readers.run(move |connection| keeping::attempts(connection, job_id)).await
+    }
+
+    async fn redeliver(&self, filter: JobFilter, now: Timestamp) -> Result<Vec<Uuid>, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| keeping::redeliver(connection, &changes, &filter, now)).await
+    }
+
+    async fn purge_jobs(&self, filter: JobFilter) -> Result<Vec<Uuid>, StoreError> {
+        self.writer.run(move |connection| keeping::purge(connection, &filter)).await
+    }
+
+    async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.writer.run(move |connection| keeping::forget(connection, before, limit)).await
+    }
+
+    async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {
+        self.readers.run(move |connection| breakers::list(connection, keys)).await
+    }
+
+    async fn report_deliveries(
+        &self,
+        reports: Vec<BreakerReport>,
+        now: Timestamp,
+    ) -> Result<Vec<BreakerRecord>, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| breakers::report(connection, &changes, &reports, now)).await
+    }
+
+    async fn half_open_breakers(&self, now: Timestamp) -> Result<Vec<BreakerRecord>, StoreError> {
+        let changes = self.changes.clone();
+        self.writer.run(move |connection| breakers::half_open(connection, &changes, now)).await
+    }
+
+    async fn take_probe(&self, key: &BreakerKey, now: Timestamp) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.writer.run(move |connection| breakers::take_probe(connection, &key, now)).await
+    }
+
+    async fn reset_breaker(&self, key: &BreakerKey, _now: Timestamp) -> Result<bool, StoreError> {
+        let (changes, key) = (self.changes.clone(), key.clone());
+        self.writer.run(move |connection| breakers::reset(connection, &changes, &key)).await
+    }
+}
