@@ -45,7 +45,7 @@ impl From<RpcError> for Setback {
                 let fix = "set L2_CHAIN_ID to the chain that is meant, or L2_RPC_URL to an endpoint of it";
                 Self::new("CHAIN_MISMATCH", message, fix)
             }
-            RpcError::Refused { .. } => Self::new(
+            RpcError::Refused { .. } | RpcError::TooWide { .. } => Self::new(
                 "RPC_REFUSED",
                 message,
                 "look at the endpoint's own log: it refuses an ordinary call",

@@ -22,7 +22,9 @@ pub(crate) fn failed(error: &RpcError) -> Failure {
     let next = match error {
         RpcError::Away { .. } => "check --rpc-url (L2_RPC_URL) and the node behind it, then try again",
         RpcError::OtherChain { .. } => "give an endpoint of that chain with --rpc-url (L2_RPC_URL)",
-        RpcError::Refused { .. } => "try again, or another endpoint: it refused an ordinary call",
+        RpcError::Refused { .. } | RpcError::TooWide { .. } => {
+            "try again, or another endpoint: it refused an ordinary call"
+        }
     };
     Failure::new(Exit::Unreachable, error.to_string()).next(next)
 }

@@ -3,9 +3,11 @@
 //! [`Rpc`] asks the first endpoint that answers; each has a circuit breaker of its own, its chain is checked, and no
 //! address ever stands in a message, since it may hold a key. Nothing here knows what it is asked for.
 
+mod pace;
+mod refusals;
 mod rpc;
 mod transport;
 mod types;
 
-pub use rpc::{EndpointState, Patience, Rpc, RpcError, endpoint_addresses, parse_address, shortened};
+pub use rpc::{Bounds, EndpointState, Patience, Rpc, RpcError, endpoint_addresses, parse_address, shortened};
 pub use types::{Block, Log, Receipt};

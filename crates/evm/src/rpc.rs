@@ -11,16 +11,22 @@ use std::time::Duration;
 use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_client::RpcClient;
+use alloy_transport::TransportErrorKind;
 use bowline_runtime::{BreakerPolicy, CircuitBreaker, Clock, SystemClock};
 use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
-use crate::transport::BoundedHttp;
+use crate::pace::Pace;
+use crate::refusals::{is_overload, is_too_wide};
+use crate::transport::{BoundedHttp, TooLong};
 use crate::types::{Block, Log, Receipt};
 
 /// Words and characters of what an endpoint says that are kept.
 const TEXT_WORDS_MAX: usize = 60;
 const TEXT_CHARS_MAX: usize = 300;
+
+/// The method that a range of blocks can be too large for.
+const GET_LOGS: &str = "eth_getLogs";
 
 /// Endpoints at most.
 const ENDPOINTS_MAX: usize = 8;
@@ -58,6 +64,14 @@ pub enum RpcError {
         message: String,
         /// What a contract reverted with, if that is why.
         revert: Option<Bytes>,
+    },
+    /// The answer would be too large, or the range of blocks is: less must be asked for at once.
+    #[error("{endpoint} has too much to answer: {message}")]
+    TooWide {
+        /// Who.
+        endpoint: String,
+        /// Its words, or ours.
+        message: String,
     },
 }
 
@@ -105,10 +119,25 @@ impl Patience {
     }
 }
 
+/// What is asked of an endpoint, and taken from it, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests a second to each endpoint; 0 is any number.
+    pub requests_per_sec: u32,
+    /// Bytes of one answer.
+    pub answer_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { requests_per_sec: 0, answer_bytes_max: 8 << 20 }
+    }
+}
+
 /// The endpoints of one chain; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rpc {
-    endpoints: Arc<[Endpoint]>,
+    endpoints: Arc<[Arc<Endpoint>]>,
     /// The chain that each of them must be of, if that is known.
     chain_id: Option<u64>,
     call_time_max: Duration,
@@ -119,6 +148,7 @@ struct Endpoint {
     name: String,
     client: RpcClient,
     breaker: CircuitBreaker,
+    pace: Pace,
     /// Whether it was found to be of the right chain since it last failed.
     is_right: AtomicBool,
 }
@@ -145,6 +175,21 @@ impl Rpc {
         chain_id: Option<u64>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        Self::bounded(purpose, addresses, patience, Bounds::default(), chain_id, clock)
+    }
+
+    /// The same with bounds of one's own.
+    ///
+    /// # Errors
+    /// What is wrong with an address, or with the machine's TLS; no address is quoted.
+    pub fn bounded(
+        purpose: &str,
+        addresses: &[Secret],
+        patience: Patience,
+        bounds: Bounds,
+        chain_id: Option<u64>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, String> {
         let (call_time_max, policy) = (patience.call_time_max(), patience.breaker());
         // The client takes its cryptography from here; an error means that it is there already.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -156,7 +201,7 @@ impl Rpc {
             builder.build().map_err(|error| format!("no HTTP client: {error}"))
         };
         let (local, remote) = (client(true)?, client(false)?);
-        let mut endpoints: Vec<Endpoint> = Vec::new();
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             let url = parse_address(address.reveal())
                 .map_err(|problem| format!("address {}: {problem}", index + 1))?;
@@ -170,8 +215,9 @@ impl Rpc {
             }
             let breaker = CircuitBreaker::new(format!("{purpose}:{name}"), policy, Arc::clone(clock));
             let client = if is_loopback(&url) { local.clone() } else { remote.clone() };
-            let client = RpcClient::new(BoundedHttp::new(client, url), false);
-            endpoints.push(Endpoint { name, client, breaker, is_right: AtomicBool::new(false) });
+            let client = RpcClient::new(BoundedHttp::new(client, url, bounds.answer_bytes_max), false);
+            let (pace, is_right) = (Pace::new(bounds.requests_per_sec), AtomicBool::new(false));
+            endpoints.push(Arc::new(Endpoint { name, client, breaker, pace, is_right }));
         }
         if endpoints.is_empty() {
             return Err("no address is given".to_owned());
@@ -194,9 +240,21 @@ impl Rpc {
         Self { chain_id: None, ..self.clone() }
     }
 
+    /// Each endpoint by itself, in their order; breakers and paces are shared with this one.
+    pub fn each(&self) -> Vec<Self> {
+        let alone =
+            |endpoint: &Arc<Endpoint>| Self { endpoints: [Arc::clone(endpoint)].into(), ..self.clone() };
+        self.endpoints.iter().map(alone).collect()
+    }
+
+    /// Host and port of the first endpoint.
+    pub fn name(&self) -> &str {
+        self.endpoints.first().map_or("", |endpoint| &endpoint.name)
+    }
+
     /// How each endpoint is doing.
     pub fn endpoints(&self) -> Vec<EndpointState> {
-        let state = |endpoint: &Endpoint| EndpointState {
+        let state = |endpoint: &Arc<Endpoint>| EndpointState {
             name: endpoint.name.clone(),
             breaker: endpoint.breaker.state().as_str().to_owned(),
         };
@@ -277,13 +335,25 @@ impl Rpc {
         method: &'static str,
         params: Value,
     ) -> Result<Result<R, RpcError>, Silence> {
+        endpoint.pace.turn().await;
         let call = endpoint.client.request::<Value, R>(Cow::Borrowed(method), params);
         match tokio::time::timeout(self.call_time_max, call).await {
             Ok(Ok(answer)) => Ok(Ok(answer)),
+            Ok(Err(AlloyError::ErrorResp(refusal)))
+                if method == GET_LOGS && is_too_wide(refusal.code, &refusal.message) =>
+            {
+                Ok(Err(RpcError::TooWide {
+                    endpoint: endpoint.name.clone(),
+                    message: shortened(&refusal.message),
+                }))
+            }
             Ok(Err(AlloyError::ErrorResp(refusal))) if !is_overload(&refusal) => {
                 Ok(Err(refused(&endpoint.name, &refusal)))
             }
-            Ok(Err(error)) => Err(Silence::Away(cause_of(&error))),
+            Ok(Err(error)) => match too_long(&error).filter(|_| method == GET_LOGS) {
+                Some(message) => Ok(Err(RpcError::TooWide { endpoint: endpoint.name.clone(), message })),
+                None => Err(Silence::Away(cause_of(&error))),
+            },
             Err(_) => {
                 let secs = self.call_time_max.as_secs();
                 Err(Silence::Away(format!("no answer within {secs} s")))
@@ -299,6 +369,11 @@ impl Rpc {
     /// The last block.
     pub async fn latest(&self) -> Result<Block, RpcError> {
         self.ask("eth_getBlockByNumber", json!(["latest", false])).await
+    }
+
+    /// The last block that the chain can't take back, by its own rules; none if it knows of none yet.
+    pub async fn finalized(&self) -> Result<Option<Block>, RpcError> {
+        self.ask("eth_getBlockByNumber", json!(["finalized", false])).await
     }
 
     /// The block of that number; none if the chain has not got there.
@@ -391,7 +466,31 @@ impl Rpc {
         let block = U64::from(block);
         let filter =
             json!({"address": address(contract), "fromBlock": block, "toBlock": block, "topics": topics});
-        self.ask("eth_getLogs", json!([filter])).await
+        self.ask(GET_LOGS, json!([filter])).await
+    }
+
+    /// What these contracts logged from a block to another one, both included. An endpoint that is behind may leave
+    /// out what it has not got, so whoever asks compares the blocks' hashes.
+    pub async fn logs_in_range(
+        &self,
+        contracts: &[EvmAddress],
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Log>, RpcError> {
+        let contracts: Vec<Address> = contracts.iter().copied().map(address).collect();
+        let (from, to) = (U64::from(from), U64::from(to));
+        self.ask(GET_LOGS, json!([{"address": contracts, "fromBlock": from, "toBlock": to}])).await
+    }
+
+    /// What these contracts logged in the block of that hash; an endpoint that does not know it refuses (EIP-234).
+    pub async fn logs_in_block(
+        &self,
+        contracts: &[EvmAddress],
+        block_hash: EvmHash,
+    ) -> Result<Vec<Log>, RpcError> {
+        let contracts: Vec<Address> = contracts.iter().copied().map(address).collect();
+        let block_hash = B256::from(*block_hash.as_bytes());
+        self.ask(GET_LOGS, json!([{"address": contracts, "blockHash": block_hash}])).await
     }
 }
 
@@ -446,17 +545,22 @@ pub fn shortened(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ").chars().take(TEXT_CHARS_MAX).collect()
 }
 
-/// "Too many requests" in the words of several providers: another endpoint may have time.
-fn is_overload(refusal: &ErrorPayload) -> bool {
-    refusal.code == 429 || refusal.code == -32005 || refusal.is_retry_err()
-}
-
 fn refused(endpoint: &str, refusal: &ErrorPayload) -> RpcError {
     RpcError::Refused {
         endpoint: endpoint.to_owned(),
         code: refusal.code,
         message: shortened(&refusal.message),
         revert: refusal.as_revert_data(),
+    }
+}
+
+/// What there is to say if an answer was too long.
+fn too_long(error: &alloy_transport::TransportError) -> Option<String> {
+    match error {
+        AlloyError::Transport(TransportErrorKind::Custom(cause)) => {
+            cause.downcast_ref::<TooLong>().map(ToString::to_string)
+        }
+        _ => None,
     }
 }
 

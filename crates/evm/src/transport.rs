@@ -8,14 +8,18 @@ use alloy_json_rpc::{RequestPacket, ResponsePacket, RpcError};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
 use reqwest::{Client, Url};
 
-/// Bytes of one answer at most.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// An answer was longer than it may be: less must be asked for at once.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is longer than {0} bytes")]
+pub(super) struct TooLong(usize);
 
 /// One endpoint.
 #[derive(Clone)]
 pub(super) struct BoundedHttp {
     client: Client,
     url: Url,
+    /// Bytes of one answer at most.
+    answer_bytes_max: usize,
 }
 
 impl fmt::Debug for BoundedHttp {
@@ -25,8 +29,8 @@ impl fmt::Debug for BoundedHttp {
 }
 
 impl BoundedHttp {
-    pub(super) fn new(client: Client, url: Url) -> Self {
-        Self { client, url }
+    pub(super) fn new(client: Client, url: Url, answer_bytes_max: usize) -> Self {
+        Self { client, url, answer_bytes_max }
     }
 
     async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
@@ -35,11 +39,13 @@ impl BoundedHttp {
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                let problem = format!("the answer is longer than {ANSWER_BYTES_MAX} bytes");
-                return Err(TransportErrorKind::custom_str(&problem));
+            if body.len() + chunk.len() > self.answer_bytes_max {
+                return Err(TransportErrorKind::custom(TooLong(self.answer_bytes_max)));
             }
             body.extend_from_slice(&chunk);
+        }
+        if status == reqwest::StatusCode::PAYLOAD_TOO_LARGE {
+            return Err(TransportErrorKind::custom(TooLong(self.answer_bytes_max)));
         }
         // Some endpoints put a proper refusal under a status that is none, but these are about the endpoint itself.
         let is_its_own = matches!(status.as_u16(), 401..=404 | 429) || status.is_server_error();

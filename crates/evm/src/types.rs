@@ -2,7 +2,7 @@
 //! with fields and transaction types of its own is readable too.
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128};
-use bowline_types::EvmHash;
+use bowline_types::{EvmAddress, EvmHash};
 use serde::Deserialize;
 
 /// A block's header.
@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub struct Block {
     number: U64,
     hash: B256,
+    parent_hash: B256,
     timestamp: U64,
     #[serde(default)]
     base_fee_per_gas: Option<U128>,
@@ -25,6 +26,11 @@ impl Block {
     /// Its hash.
     pub fn hash(&self) -> EvmHash {
         EvmHash::new(self.hash.0)
+    }
+
+    /// The hash of the block before it.
+    pub fn parent_hash(&self) -> EvmHash {
+        EvmHash::new(self.parent_hash.0)
     }
 
     /// Seconds since 1970.
@@ -86,8 +92,8 @@ impl Receipt {
     }
 
     /// The contract that it made.
-    pub fn contract(&self) -> Option<bowline_types::EvmAddress> {
-        self.contract_address.map(|address| bowline_types::EvmAddress::new(address.0.0))
+    pub fn contract(&self) -> Option<EvmAddress> {
+        self.contract_address.map(|address| EvmAddress::new(address.0.0))
     }
 }
 
@@ -95,15 +101,27 @@ impl Receipt {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Log {
+    address: Address,
     /// The event and its indexed values.
     pub topics: Vec<B256>,
     /// Its other values.
     pub data: Bytes,
     transaction_hash: B256,
     block_hash: B256,
+    block_number: U64,
+    log_index: U64,
+    #[serde(default)]
+    block_timestamp: Option<U64>,
+    #[serde(default)]
+    removed: bool,
 }
 
 impl Log {
+    /// The contract.
+    pub fn address(&self) -> EvmAddress {
+        EvmAddress::new(self.address.0.0)
+    }
+
     /// The transaction.
     pub fn tx_hash(&self) -> EvmHash {
         EvmHash::new(self.transaction_hash.0)
@@ -112,5 +130,25 @@ impl Log {
     /// Its block's hash.
     pub fn block_hash(&self) -> EvmHash {
         EvmHash::new(self.block_hash.0)
+    }
+
+    /// Its block's number.
+    pub fn block_number(&self) -> u64 {
+        self.block_number.to()
+    }
+
+    /// Its place among the logs of its block.
+    pub fn index(&self) -> u64 {
+        self.log_index.to()
+    }
+
+    /// Its block's time, seconds since 1970, if the endpoint says so with the log.
+    pub fn block_timestamp(&self) -> Option<u64> {
+        self.block_timestamp.map(|timestamp| timestamp.to())
+    }
+
+    /// Whether the endpoint says that the chain took it back.
+    pub fn is_removed(&self) -> bool {
+        self.removed
     }
 }

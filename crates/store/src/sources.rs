@@ -1,6 +1,9 @@
 //! What a store keeps of a source outside: how far its logs are on the line, and by which block that is known.
+//! Whether a step may be taken is decided here, for both stores.
 
 use bowline_types::{EvmHash, StreamId, Timestamp};
+
+use crate::{AppendOutcome, AppendReport, StoreError, VerifiedBatch};
 
 /// How far a chain is on the line: every log up to this block, that block's own included, is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,4 +48,48 @@ pub struct ChainAdvance {
     /// Blocks that are known now, ascending: number, hash, and how many of the batch's events come up to and with
     /// this block. The last one is the new checkpoint; none leaves the highest mark that is left as the checkpoint.
     pub marks: Vec<(u64, EvmHash, u64)>,
+}
+
+/// Marks of a chain that are kept.
+pub(crate) const MARKS_MAX: i64 = 1_024;
+
+/// Whether a step can be taken at all: what it must be, whatever the store holds.
+pub(crate) fn check_step(advance: &ChainAdvance, batch: &VerifiedBatch) -> Result<(), StoreError> {
+    let refuse = |problem: &str| Err(StoreError::Internal(format!("chain {}: {problem}", advance.chain_id)));
+    let count = batch.events.len() as u64;
+    if advance.chain_id == 0 || i64::try_from(advance.chain_id).is_err() {
+        return refuse("no chain has that id");
+    }
+    if batch.events.iter().any(|event| event.envelope.stream != advance.stream) {
+        return refuse("an event of the step is of another stream");
+    }
+    if !advance.marks.is_sorted_by(|a, b| a.0 < b.0 && a.2 <= b.2)
+        || advance.marks.iter().any(|mark| mark.2 > count)
+    {
+        return refuse("the step's marks are not in order");
+    }
+    let from = advance.forget_above.map(|above| (above, true)).or(advance.expected.1.map(|at| (at.0, false)));
+    let goes_back = match (from, advance.marks.first()) {
+        // After a reorganization the highest block that is left may be marked anew.
+        (Some((above, true)), Some(first)) => first.0 < above,
+        (Some((at, false)), Some(first)) => first.0 <= at,
+        _ => false,
+    };
+    if goes_back {
+        return refuse("the step's marks are not above its beginning");
+    }
+    let (before, after) = (advance.expected.0, advance.generation);
+    if after != before && Some(after) != before.checked_add(1) {
+        return refuse("the step skips a generation");
+    }
+    Ok(())
+}
+
+/// An event of a chain is written once: one that is there already, or can't be there, is a defect of who sends it.
+pub(crate) fn all_accepted(report: &AppendReport) -> Result<(), StoreError> {
+    let other = report.outcomes.iter().find(|outcome| !matches!(outcome, AppendOutcome::Accepted(_)));
+    other.map_or(Ok(()), |outcome| {
+        let text: String = format!("{outcome:?}").chars().take(200).collect();
+        Err(StoreError::Internal(format!("an event of a chain was not new: {text}")))
+    })
 }

@@ -50,7 +50,7 @@ pub use prepared::{PreparedKey, Verification};
 pub use proof::{InclusionProof, PROOF_PATH_MAX, ProofError, proof_from_tile};
 pub use receipt::{Placement, Receipt, ReceiptError, SequencerSigner};
 pub use rejection::Rejection;
-pub use sign::{Draft, sign_envelope};
+pub use sign::{Draft, sign_envelope, sign_events};
 pub use tiled::TiledTree;
 pub use trust::{AGENT_KEYS_MAX, TrustedKeys};
 pub use verify_export::{EXPORT_LINE_BYTES_MAX, ExportError, ExportReport, verify_export};

@@ -94,26 +94,44 @@ impl Append {
     /// Waits for the counters first, so that nobody can be faster.
     async fn locked(&self, pool: &PgPool, streams: &BTreeSet<StreamId>) -> Result<AppendReport, StoreError> {
         let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
-        if lock_counters(&mut transaction, streams).await.map_err(|e| refuse(&e))? < streams.len() as u64 {
+        let Some(report) = self.within(&mut transaction, streams).await? else {
             // Creating may wait for another process that creates the same stream, and that one may wait for a
             // counter which is locked here: so let go of them first.
             transaction.rollback().await.map_err(|e| refuse(&e))?;
-            create_streams(&mut *pool.acquire().await.map_err(|e| refuse(&e))?, streams, self.now)
-                .await
-                .map_err(|e| refuse(&e))?;
+            self.make_streams(pool, streams).await?;
             return Box::pin(self.locked(pool, streams)).await;
+        };
+        transaction.commit().await.map_err(|e| refuse_commit(&e))?;
+        Ok(report)
+    }
+
+    /// Writes within the caller's transaction, with the counters locked; none if a stream is missing. Whoever gets an
+    /// error rolls back.
+    pub(super) async fn within(
+        &self,
+        transaction: &mut PgConnection,
+        streams: &BTreeSet<StreamId>,
+    ) -> Result<Option<AppendReport>, StoreError> {
+        if lock_counters(transaction, streams).await.map_err(|e| refuse(&e))? < streams.len() as u64 {
+            return Ok(None);
         }
-        let known = known(&mut transaction, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        let known = known(transaction, &self.batch, streams).await.map_err(|e| refuse(&e))?;
         let read = known.counters.clone();
         let sequenced = self.sequence(known).await?;
-        match self.write(&mut transaction, &sequenced, &read).await.map_err(|e| refuse(&e))? {
-            Written::All => {
-                transaction.commit().await.map_err(|e| refuse_commit(&e))?;
-                Ok(report(sequenced))
-            }
+        match self.write(transaction, &sequenced, &read).await.map_err(|e| refuse(&e))? {
+            Written::All => Ok(Some(report(sequenced))),
             Written::KeysChanged { epoch } => Err(StoreError::KeysChanged { epoch }),
             Written::CounterMoved => Err(StoreError::Internal("a locked counter moved".to_owned())),
         }
+    }
+
+    pub(super) async fn make_streams(
+        &self,
+        pool: &PgPool,
+        streams: &BTreeSet<StreamId>,
+    ) -> Result<(), StoreError> {
+        let mut connection = pool.acquire().await.map_err(|e| refuse(&e))?;
+        create_streams(&mut connection, streams, self.now).await.map_err(|e| refuse(&e))
     }
 
     /// Decides and signs, away from the threads that serve connections.

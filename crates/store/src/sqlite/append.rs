@@ -21,14 +21,27 @@ use crate::{ChangeKind, Changes, StoreError};
 pub(super) fn append(
     connection: &mut Connection,
     heard: &Changes,
-    VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
+    batch: VerifiedBatch,
     signer: &SequencerSigner,
     now: Timestamp,
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let known = known(&transaction, &batch)?;
+    let report = append_within(&transaction, heard, batch, signer, now)?;
+    commit(transaction)?;
+    Ok(report)
+}
+
+/// The same within the caller's transaction, which is to be dropped if this fails.
+pub(super) fn append_within(
+    transaction: &Transaction<'_>,
+    heard: &Changes,
+    VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
+    signer: &SequencerSigner,
+    now: Timestamp,
+) -> Result<AppendReport, Failure> {
+    let known = known(transaction, &batch)?;
     let sequenced = sequence(&batch, known, signer, now);
-    let epoch = changes::read(&transaction, ChangeKind::AgentKeys)?;
+    let epoch = changes::read(transaction, ChangeKind::AgentKeys)?;
     if epoch > keys_epoch && !sequenced.rows.is_empty() {
         heard.observe(ChangeKind::AgentKeys, epoch);
         return Err(StoreError::KeysChanged { epoch }.into());
@@ -36,18 +49,21 @@ pub(super) fn append(
     let mut stream_numbers = HashMap::with_capacity(sequenced.counters.len());
     for row in &sequenced.rows {
         if let Entry::Vacant(entry) = stream_numbers.entry(row.receipt.stream) {
-            entry.insert(ensure_stream(&transaction, row.receipt.stream, now)?);
+            entry.insert(ensure_stream(transaction, row.receipt.stream, now)?);
         }
     }
-    insert(&transaction, &stream_numbers, &batch, &sequenced.rows)?;
+    insert(transaction, &stream_numbers, &batch, &sequenced.rows)?;
     for (stream, counter) in &sequenced.counters {
         if let Some(number) = stream_numbers.get(stream) {
-            advance_counter(&transaction, *number, counter)?;
+            advance_counter(transaction, *number, counter)?;
         }
     }
-    transaction.commit().map_err(commit_failed)?;
     let heads = sequenced.counters.iter().map(|(stream, counter)| (*stream, counter.current)).collect();
     Ok(AppendReport { outcomes: sequenced.outcomes, heads })
+}
+
+pub(super) fn commit(transaction: Transaction<'_>) -> Result<(), Failure> {
+    transaction.commit().map_err(commit_failed)
 }
 
 /// When the disk fails during a commit, the log may hold the batch all the same.

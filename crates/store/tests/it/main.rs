@@ -28,6 +28,7 @@ mod races;
 mod reading;
 mod runbook;
 mod schemas;
+mod sources;
 mod support;
 mod triggers;
 
@@ -194,5 +195,15 @@ conformance! {
         memory_is_kept_by_its_key,
         a_job_is_there_once_and_comes_back_after_a_retraction,
         tags_are_fair_among_tenants,
+    }
+    sources {
+        a_checkpoint_moves_with_its_events,
+        a_step_from_elsewhere_changes_nothing,
+        an_event_that_is_not_new_fails_the_whole_step,
+        a_reorganization_forgets_marks_and_counts_a_generation,
+        the_newest_marks_are_kept,
+        of_two_steps_at_a_time_one_is_taken,
+        a_dropped_step_is_whole_or_absent,
+        a_step_that_was_signed_before_a_change_of_keys_is_refused,
     }
 }

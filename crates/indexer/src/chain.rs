@@ -1,0 +1,393 @@
+//! The work on one chain, in rounds: look at its head, and bring the line as far as that allows.
+//!
+//! A round starts from the checkpoint that the store has, and every write names the one that it starts from, so it
+//! does not matter where the last round or the last process stopped. What an endpoint says leads to nothing but more
+//! blocks on top of the checkpoint; what contradicts it is for `fork`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_evm::{Rpc, RpcError};
+use bowline_runtime::Clock;
+use bowline_store::{
+    AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, BlockMark, ChainAdvance, ChangeKind, LineStore,
+    RegisterKey, StoreError, VerifiedBatch,
+};
+use bowline_types::EvmAddress;
+use bowline_ves::{SecretKey, SequencerSigner};
+
+use crate::config::ChainConfig;
+use crate::decode::Decoder;
+use crate::event::Author;
+use crate::fetch::{self, Step};
+use crate::fork::Suspicion;
+use crate::halt::Halt;
+use crate::handle::{ChainState, Progress};
+use crate::look::Seen;
+use crate::range::RangeSize;
+use crate::sign::{SignedStep, Signer};
+
+/// Blocks near the head that are read at once.
+const TAIL_BLOCKS: u64 = 16;
+/// Below the first block, if that is near the head: where a reorganization is met again.
+const BASE_DEPTH: u64 = 64;
+/// Blocks behind that still count as up to date.
+const LIVE_LAG: u64 = 128;
+/// A pause after failures, at most.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Agent keys that are looked through for one's own.
+const KEYS_MAX: usize = 10_000;
+
+/// A chain with all that the work on it needs.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) config: ChainConfig,
+    pub(crate) title: String,
+    /// Each endpoint by itself.
+    pub(crate) each: Vec<Rpc>,
+    pub(crate) contracts: Arc<[EvmAddress]>,
+    pub(crate) decoder: Arc<Decoder>,
+    pub(crate) store: Arc<dyn LineStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sequencer: Arc<SequencerSigner>,
+    pub(crate) key: Arc<SecretKey>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) range: Arc<RangeSize>,
+}
+
+/// Where the line is, as far as this process knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) generation: u64,
+    pub(crate) block: Option<BlockMark>,
+    pub(crate) author: Arc<Author>,
+    pub(crate) keys_epoch: u64,
+}
+
+/// The work of one term.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) chain: &'a Chain,
+    place: Option<Place>,
+    pub(crate) suspicion: Option<Suspicion>,
+    pub(crate) ask_all: bool,
+    pub(crate) asked_all: bool,
+    pub(crate) same_head_looks: u32,
+    pub(crate) last_head: Option<u64>,
+    failures: u32,
+    has_told: bool,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(chain: &'a Chain) -> Self {
+        Self {
+            chain,
+            place: None,
+            suspicion: None,
+            ask_all: false,
+            asked_all: false,
+            same_head_looks: 0,
+            last_head: None,
+            failures: 0,
+            has_told: false,
+        }
+    }
+
+    /// Works until it is dropped.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            let pause = match self.round().await {
+                Ok(pause) => {
+                    self.failures = 0;
+                    self.chain.progress.failed(None);
+                    pause
+                }
+                Err(halt) => self.failed(&halt),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        Duration::from_millis(self.chain.config.poll_ms)
+    }
+
+    async fn round(&mut self) -> Result<Duration, Halt> {
+        if self.place.is_none() {
+            self.begin().await?;
+        }
+        let looks = self.look().await?;
+        let (mut first_halt, mut is_forked) = (None, false);
+        for seen in &looks {
+            match self.advance(seen).await {
+                Ok(pause) => {
+                    self.suspicion = None;
+                    return Ok(pause);
+                }
+                Err(halt @ (Halt::Rpc(_) | Halt::Unserved { .. } | Halt::Unlinked { .. })) => {
+                    is_forked |= matches!(halt, Halt::Unlinked { .. });
+                    first_halt.get_or_insert(halt);
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        if !self.asked_all && self.chain.each.len() > 1 {
+            self.ask_all = true;
+            return Ok(Duration::ZERO);
+        }
+        self.ask_all = true;
+        if is_forked {
+            return self.fork(&looks).await;
+        }
+        first_halt.map_or(Ok(self.poll()), Err)
+    }
+
+    /// Says what is in the way, and for how long to wait. Where the store may have more than this process knows, it is
+    /// asked again.
+    fn failed(&mut self, halt: &Halt) -> Duration {
+        let progress = &self.chain.progress;
+        let (chain_id, text) = (self.chain.config.chain_id, halt.to_string());
+        progress.failed(Some(text.clone()));
+        match halt {
+            Halt::Rpc(error) => {
+                progress.metrics().rpc_failed();
+                progress.is(ChainState::Away);
+                if self.failures == 0 {
+                    tracing::warn!(component = "indexer", chain_id, error = text, "Chain can't be asked");
+                }
+                let open = match error {
+                    RpcError::Away { retry_ms, .. } => *retry_ms,
+                    _ => None,
+                };
+                let pause = self.pause();
+                return open.map_or(pause, |open| {
+                    Duration::from_millis(open).clamp(self.poll().min(PAUSE_MAX), PAUSE_MAX)
+                });
+            }
+            Halt::Unserved { .. } | Halt::Unlinked { .. } => {
+                tracing::debug!(component = "indexer", chain_id, error = text, "Endpoint is waited for");
+            }
+            Halt::Store(error) => {
+                self.place = None;
+                match error {
+                    StoreError::KeysChanged { .. } | StoreError::SourceMoved(_) => {}
+                    _ => progress.is(ChainState::Away),
+                }
+                if self.failures == 0 && !error.is_known_absence() {
+                    tracing::warn!(
+                        component = "indexer",
+                        chain_id,
+                        error = text,
+                        "Step could not be written"
+                    );
+                }
+            }
+            Halt::Stuck(_) => {
+                self.place = None;
+                if progress.state() != ChainState::Away || self.failures == 0 {
+                    tracing::error!(component = "indexer", chain_id, error = text, "Indexing is stuck");
+                }
+                progress.is(ChainState::Away);
+            }
+        }
+        self.pause()
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = self.poll().saturating_mul(1 << self.failures.min(8));
+        self.failures = self.failures.saturating_add(1);
+        pause.min(PAUSE_MAX)
+    }
+
+    /// Finds out where the line is and under which key to write.
+    async fn begin(&mut self) -> Result<(), Halt> {
+        let chain = self.chain;
+        // Before the key is looked at, so that a later change of it is not missed.
+        let keys_epoch = chain.store.changes().epoch(ChangeKind::AgentKeys);
+        let author = Author::new(chain.config.chain_id, 0, Arc::clone(&chain.decoder));
+        let author = Author { key_id: self.key_id(&author).await?, ..author };
+        let checkpoint = chain.store.chain_checkpoint(chain.config.chain_id).await?;
+        chain.progress.stored(checkpoint.as_ref());
+        let place = Place {
+            generation: checkpoint.map_or(0, |checkpoint| checkpoint.generation),
+            block: checkpoint.and_then(|checkpoint| checkpoint.block),
+            author: Arc::new(author),
+            keys_epoch,
+        };
+        if !std::mem::replace(&mut self.has_told, true) {
+            let (chain_id, from) = (chain.config.chain_id, self.next_of(&place));
+            tracing::info!(component = "indexer", chain_id, "Indexing {} from block {from}", chain.title);
+        }
+        self.place = Some(place);
+        Ok(())
+    }
+
+    /// The id of this process's key: processes with other keys have other ids.
+    async fn key_id(&self, author: &Author) -> Result<u32, Halt> {
+        let (store, tenant_id) = (&self.chain.store, author.stream.tenant_id);
+        let public_key = self.chain.key.public().to_bytes();
+        let revoked = || Halt::Stuck("the indexer's key is revoked: give it another one".to_owned());
+        let keys = store.agent_keys(AgentKeyFilter::of(tenant_id, Some(author.agent), KEYS_MAX)).await?;
+        if let Some(own) = keys.iter().find(|key| key.public_key == public_key) {
+            return if own.status == AgentKeyStatus::Active { Ok(own.key_id) } else { Err(revoked()) };
+        }
+        let mut key_id = keys.iter().map(|key| key.key_id).max().map_or(1, |last| last.saturating_add(1));
+        loop {
+            let key = AgentKeyRecord {
+                tenant_id,
+                agent_id: author.agent,
+                key_id,
+                public_key,
+                status: AgentKeyStatus::Active,
+                valid_from: None,
+                valid_to: None,
+                revoked_at: None,
+                revoked_reason: None,
+                created_at: self.chain.clock.now(),
+            };
+            match store.register_agent_key(key).await? {
+                RegisterKey::Created | RegisterKey::Unchanged => return Ok(key_id),
+                RegisterKey::Conflict => {
+                    key_id =
+                        key_id.checked_add(1).ok_or_else(|| Halt::Stuck("no key id is left".to_owned()))?;
+                }
+                RegisterKey::Revoked => return Err(revoked()),
+            }
+        }
+    }
+
+    /// Where the line is.
+    pub(crate) fn place(&self) -> Result<Place, Halt> {
+        self.place.clone().ok_or_else(|| Halt::Stuck("the checkpoint is not known".to_owned()))
+    }
+
+    /// The next block to read.
+    fn next_of(&self, place: &Place) -> u64 {
+        let start = self.chain.config.start_block;
+        match place.block {
+            // Before the first event the settings may still move the beginning.
+            Some(block) if block.head == 0 => start.max(block.number + 1),
+            Some(block) => block.number + 1,
+            None => start,
+        }
+    }
+
+    /// Goes as far as an endpoint leads; returns after how long to look again.
+    async fn advance(&mut self, seen: &Seen) -> Result<Duration, Halt> {
+        let progress = Arc::clone(&self.chain.progress);
+        let place = self.place()?;
+        let number = seen.head.number();
+        progress.seen(number, seen.target, self.chain.clock.now());
+        if let Some(block) =
+            place.block.filter(|block| block.number == number && block.hash != seen.head.hash())
+        {
+            return Err(Halt::Unlinked { endpoint: seen.rpc.name().to_owned(), number: block.number });
+        }
+        let next = self.next_of(&place);
+        let Some(target) = seen.target else { return Ok(self.poll()) };
+        if place.block.is_none_or(|block| block.number + 1 < next) && next > 0 && next - 1 <= target {
+            self.base(seen, next - 1).await?;
+        }
+        if next > target {
+            // An endpoint that is behind the line says nothing about how far the chain is.
+            if place.block.is_some_and(|block| block.number <= number) {
+                progress.is(ChainState::Live);
+            }
+            return Ok(self.poll());
+        }
+        if target - next >= LIVE_LAG || progress.state() != ChainState::Live {
+            progress.is(ChainState::Syncing);
+        }
+        match seen.deep.map(|deep| deep.min(target)) {
+            // Block 0 alone, so that there is a mark below everything else.
+            Some(deep) if next <= deep && next > 0 => self.catch_up(&seen.rpc, next, deep).await?,
+            _ => {
+                let last = if next == 0 { 0 } else { target.min(next + TAIL_BLOCKS - 1) };
+                let steps = fetch::blocks(&seen.rpc, &self.chain.contracts, next, last).await?;
+                for step in steps {
+                    let signed = self.signer()?.sign(step).await?;
+                    self.write(signed, seen.rpc.name()).await?;
+                }
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
+    /// Marks the block before the first one, so that the first one has something to follow on.
+    async fn base(&mut self, seen: &Seen, base: u64) -> Result<(), Halt> {
+        let mut numbers = vec![base];
+        match self.place()?.block {
+            Some(block) => {
+                if fetch::header(&seen.rpc, block.number).await?.hash() != block.hash {
+                    return Err(Halt::Unlinked {
+                        endpoint: seen.rpc.name().to_owned(),
+                        number: block.number,
+                    });
+                }
+            }
+            None if seen.deep.is_none_or(|deep| base > deep) && base >= BASE_DEPTH => {
+                numbers.insert(0, base - BASE_DEPTH);
+            }
+            None => {}
+        }
+        let blocks = fetch::headers(&seen.rpc, numbers).await?;
+        let marks = blocks.iter().map(|block| (block.number(), block.hash(), 0)).collect();
+        let step = Step { from: base, parent: None, marks, entries: Vec::new() };
+        let signed = self.signer()?.sign(step).await?;
+        self.write(signed, seen.rpc.name()).await
+    }
+
+    pub(crate) fn signer(&self) -> Result<Signer, Halt> {
+        let place = self.place()?;
+        let key = Arc::clone(&self.chain.key);
+        Ok(Signer { author: place.author, key, generation: place.generation })
+    }
+
+    /// Writes a step, if it follows on the checkpoint.
+    pub(crate) async fn write(&mut self, step: SignedStep, endpoint: &str) -> Result<(), Halt> {
+        let place = self.place()?;
+        if let (Some(block), Some(parent)) = (place.block, step.parent)
+            && (block.number + 1, block.hash) != (step.from, parent)
+        {
+            return Err(Halt::Unlinked { endpoint: endpoint.to_owned(), number: block.number });
+        }
+        let SignedStep { marks, events, counted, .. } = step;
+        let logs = events.len() as u64;
+        let Some((number, hash, _)) = marks.last().copied() else { return Ok(()) };
+        let advance = ChainAdvance {
+            chain_id: self.chain.config.chain_id,
+            stream: place.author.stream,
+            expected: (place.generation, place.block.map(|block| (block.number, block.hash))),
+            generation: place.generation,
+            forget_above: None,
+            marks,
+        };
+        let head = self.append(advance, events, place.keys_epoch).await?;
+        self.place = Some(Place { block: Some(BlockMark { number, hash, head }), ..place });
+        self.chain.progress.metrics().written(&counted);
+        self.chain.progress.moved(number, hash, logs, self.chain.clock.now());
+        Ok(())
+    }
+
+    /// Appends, and returns where the stream is then.
+    pub(crate) async fn append(
+        &self,
+        advance: ChainAdvance,
+        events: Vec<bowline_ves::VerifiedEvent>,
+        keys_epoch: u64,
+    ) -> Result<u64, Halt> {
+        let chain = self.chain;
+        let (stream, batch) = (advance.stream, VerifiedBatch { events, keys_epoch });
+        let sequencer = Arc::clone(&chain.sequencer);
+        let report = chain.store.append_from_chain(advance, batch, sequencer, chain.clock.now()).await?;
+        Ok(report.heads.get(&stream).copied().unwrap_or_default())
+    }
+
+    /// The line was taken back to there.
+    pub(crate) fn stand_at(&mut self, place: Place) {
+        if let Some(block) = place.block {
+            self.chain.progress.went_back(place.generation, block);
+        }
+        self.place = Some(place);
+    }
+}

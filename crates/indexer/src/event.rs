@@ -1,0 +1,188 @@
+//! A log as an event of the line: its names, its payload, and the event that takes it back.
+//!
+//! A log's *occurrence* is what it says and in which transaction, whatever block that is in: a transaction that is
+//! mined again has the same ones. An event's id is of its occurrence and the chain's generation, so that a log which
+//! comes back after a reorganization is an event of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use alloy_primitives::{B256, hex};
+use bowline_evm::Log;
+use bowline_store::StoredEvent;
+use bowline_types::{AgentId, EventId, EvmAddress, EvmHash, StreamId, Timestamp, chain_agent, chain_stream};
+use bowline_ves::Draft;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::decode::Decoder;
+
+/// The namespace of occurrences and event ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x626f_776c_696e_6500_8000_6c6f_6773_3031);
+
+/// What a log is called that can't be read.
+pub(crate) const UNKNOWN: &str = "Unknown";
+/// The event that takes a log back.
+pub(crate) const RETRACTED: &str = "Retracted";
+
+/// The last second that RFC 3339 has.
+const SECONDS_MAX: u64 = 253_402_300_799;
+
+/// A log with what belongs to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) log: Log,
+    /// Its block's time.
+    pub(crate) timestamp: u64,
+    /// How many equal logs the transaction has before it.
+    pub(crate) equal_before: u32,
+}
+
+/// Who writes a chain's events, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Author {
+    pub(crate) chain_id: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) agent: AgentId,
+    pub(crate) key_id: u32,
+    pub(crate) decoder: Arc<Decoder>,
+}
+
+/// A draft, and what the metrics count.
+#[derive(Debug)]
+pub(crate) struct Drafted {
+    pub(crate) draft: Draft,
+    pub(crate) registry: Arc<str>,
+    pub(crate) is_decoded: bool,
+}
+
+impl Author {
+    pub(crate) fn new(chain_id: u64, key_id: u32, decoder: Arc<Decoder>) -> Self {
+        let (stream, agent) = (chain_stream(chain_id), chain_agent(chain_id));
+        Self { chain_id, stream, agent, key_id, decoder }
+    }
+
+    /// The log's event; none if its contract is not watched.
+    pub(crate) fn draft(&self, entry: &Entry, generation: u64) -> Option<Drafted> {
+        let Entry { log, timestamp, equal_before } = entry;
+        let (registry, decoded) = self.decoder.decode(log)?;
+        let occurrence = occurrence(self.chain_id, log, *equal_before);
+        let is_decoded = decoded.is_some();
+        let (event_type, mut payload) = match decoded {
+            Some(decoded) => (decoded.event_type, decoded.values),
+            None => (UNKNOWN.into(), raw(log)),
+        };
+        let address = log.address().to_string();
+        let agent_id =
+            payload.get("agent_id").and_then(Value::as_str).filter(|_| Decoder::is_registry(&registry));
+        let (entity_type, entity_id) = match agent_id {
+            Some(agent_id) => ("agent", agent_id.to_owned()),
+            None => ("contract", address.clone()),
+        };
+        let mut put = |key: &str, value: Value| drop(payload.insert(key.to_owned(), value));
+        put("chain_id", self.chain_id.into());
+        put("block_number", log.block_number().into());
+        put("block_hash", log.block_hash().to_string().into());
+        put("timestamp", (*timestamp).into());
+        put("transaction_hash", log.tx_hash().to_string().into());
+        put("log_index", log.index().into());
+        put("address", address.into());
+        put("registry", (*registry).into());
+        put("event_type", (*event_type).into());
+        put("occurrence", occurrence.to_string().into());
+        let seconds = i64::try_from((*timestamp).min(SECONDS_MAX)).unwrap_or_default();
+        let draft = Draft {
+            stream: self.stream,
+            event_id: event_id(occurrence, generation),
+            source_agent_id: self.agent,
+            agent_key_id: self.key_id,
+            entity_type: entity_type.to_owned(),
+            entity_id,
+            event_type: (*event_type).to_owned(),
+            created_at: Timestamp::from_micros(seconds * 1_000_000).to_string(),
+            payload: Value::Object(payload).to_string().into(),
+            command_id: None,
+            base_version: None,
+        };
+        Some(Drafted { draft, registry, is_decoded })
+    }
+
+    /// The event that takes another one back.
+    pub(crate) fn retraction(&self, event: &StoredEvent) -> Result<Draft, String> {
+        let envelope = &event.envelope;
+        let payload: Map<String, Value> = serde_json::from_str(envelope.payload.text())
+            .map_err(|e| format!("a payload can't be read: {e}"))?;
+        let mut payload = payload;
+        payload.insert("retracts".to_owned(), envelope.event_id.to_string().into());
+        let name = [RETRACTED.as_bytes(), envelope.event_id.as_bytes()].concat();
+        Ok(Draft {
+            stream: self.stream,
+            event_id: EventId::new(Uuid::new_v5(&NAMESPACE, &name)),
+            source_agent_id: self.agent,
+            agent_key_id: self.key_id,
+            entity_type: envelope.entity_type.clone(),
+            entity_id: envelope.entity_id.clone(),
+            event_type: RETRACTED.to_owned(),
+            created_at: envelope.created_at.clone(),
+            payload: Value::Object(payload).to_string().into(),
+            command_id: None,
+            base_version: None,
+        })
+    }
+}
+
+/// What an event of that type takes back; none if it is another event.
+pub(crate) fn retracts(event: &StoredEvent) -> Option<EventId> {
+    #[derive(serde::Deserialize)]
+    struct Retraction {
+        retracts: EventId,
+    }
+    if event.envelope.event_type != RETRACTED {
+        return None;
+    }
+    serde_json::from_str::<Retraction>(event.envelope.payload.text()).ok().map(|found| found.retracts)
+}
+
+/// Counts equal logs of a transaction; logs are in the order of their blocks.
+pub(crate) fn entries(logs: Vec<(Log, u64)>) -> Vec<Entry> {
+    type Content<'a> = (EvmHash, EvmAddress, &'a [B256], &'a [u8]);
+    let mut seen: HashMap<Content<'_>, u32> = HashMap::with_capacity(logs.len());
+    let counts: Vec<u32> = logs
+        .iter()
+        .map(|(log, _)| {
+            let count = seen.entry((log.tx_hash(), log.address(), &log.topics, &log.data)).or_insert(0);
+            *count += 1;
+            *count - 1
+        })
+        .collect();
+    drop(seen);
+    let entry = |((log, timestamp), equal_before)| Entry { log, timestamp, equal_before };
+    logs.into_iter().zip(counts).map(entry).collect()
+}
+
+fn occurrence(chain_id: u64, log: &Log, equal_before: u32) -> Uuid {
+    let mut name = Vec::with_capacity(128 + 32 * log.topics.len() + log.data.len());
+    name.extend_from_slice(&chain_id.to_be_bytes());
+    name.extend_from_slice(log.tx_hash().as_bytes());
+    name.extend_from_slice(log.address().as_bytes());
+    name.extend_from_slice(&equal_before.to_be_bytes());
+    name.extend_from_slice(&(log.topics.len() as u64).to_be_bytes());
+    for topic in &log.topics {
+        name.extend_from_slice(topic.as_slice());
+    }
+    name.extend_from_slice(&log.data);
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+fn event_id(occurrence: Uuid, generation: u64) -> EventId {
+    let name = [&occurrence.as_bytes()[..], &generation.to_be_bytes()[..]].concat();
+    EventId::new(Uuid::new_v5(&NAMESPACE, &name))
+}
+
+fn raw(log: &Log) -> Map<String, Value> {
+    let topics = log.topics.iter().map(|topic| Value::String(hex::encode_prefixed(topic))).collect();
+    let mut raw = Map::new();
+    raw.insert("topics".to_owned(), Value::Array(topics));
+    raw.insert("data".to_owned(), Value::String(hex::encode_prefixed(&log.data)));
+    raw
+}
