@@ -51,14 +51,18 @@ cause_of() { awk -v check="$1" '$2 == check { $1 = ""; $2 = ""; sub(/^ +/, ""); 
 names=() states=() details=()
 tell() { names+=("$1"); states+=("$2"); details+=("$3"); }
 
-# One check that is well if all of these of the doctor are; what there is nothing to look at for is well.
+# One check that is well if all of these of the doctor are. What there is nothing of is well; what could not be seen,
+# because there is no database to ask, is not.
 ask() {
     local name=$1 state=ok detail="" check
     shift
     for check in "$@"; do
         case "$(status_of "$check")" in
             ok) [ -n "$detail" ] || detail=$(cause_of "$check") ;;
-            skipped) [ -n "$detail" ] || detail=$(cause_of "$check") ;;
+            skipped)
+                [ -n "$detail" ] || detail=$(cause_of "$check")
+                if [ "$check" != redis ] && [ "$(status_of migrations)" != ok ]; then state=fail; fi
+                ;;
             warn | fail) state=fail; detail=$(cause_of "$check") ;;
             *) state=fail; detail="the doctor did not look: $(head -n 1 <<<"$said")" ;;
         esac
