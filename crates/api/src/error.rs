@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bowline_anchor::AnchorError;
 use bowline_line::{AppendError, CommitError, CorrectError, ProveError};
 use bowline_store::StoreError;
+use bowline_triggers::TriggerError;
 use bowline_types::Code;
 use serde_json::{Value, json};
 
@@ -203,6 +204,25 @@ impl From<AnchorError> for ApiError {
                 Self { details: advice.map(known), ..Self::new(Code::AnchorConflict, message) }
             }
             _ => Self { details: advice.map(known), ..Self::new(error.code(), error.to_string()) },
+        }
+    }
+}
+
+impl From<TriggerError> for ApiError {
+    fn from(error: TriggerError) -> Self {
+        let message = error.to_string();
+        match error {
+            TriggerError::Invalid(problems) => {
+                Self::new(Code::InvalidTrigger, message).with_details(json!(problems))
+            }
+            TriggerError::Absent("trigger") => Self::new(Code::TriggerNotFound, message),
+            TriggerError::Absent("event") => Self::new(Code::EventNotFound, message),
+            TriggerError::Absent(_) => Self::new(Code::TriggerPartNotFound, message),
+            TriggerError::Changed { revision } => {
+                Self::new(Code::TriggerChanged, message).with_details(json!({ "revision": revision }))
+            }
+            TriggerError::TooMany { .. } => Self::new(Code::TooManyTriggers, message),
+            TriggerError::Store(error) => error.into(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! serves HTTP for the gateway.
 
 mod auth;
+mod chain_window;
 mod config;
 mod error;
 mod frame;
@@ -17,7 +18,8 @@ mod server;
 mod state;
 
 pub use auth::{ApiKeySecret, Networks, TokenClaims, sign_token};
+pub use chain_window::ChainWindow;
 pub use config::{AuthConfig, AuthMode, Config, RateLimitConfig};
 pub use openapi::openapi_json;
 pub use server::{Error, Service};
-pub use state::{Dependencies, Drain, Neighbour, Serves};
+pub use state::{Dependencies, Drain, Serves};

@@ -22,6 +22,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "read", description = "Read and follow streams."),
         (name = "prove", description = "Commit, prove and export."),
         (name = "anchor", description = "Put commitments on a chain that nobody here controls, and compare with it."),
+        (name = "chains", description = "What happened on the chains that are indexed."),
+        (name = "triggers", description = "Rules over the line, and what they set off."),
         (name = "keys", description = "Agents' keys, API keys and the sequencer's own."),
         (name = "schemas", description = "What payloads must look like."),
         (name = "operate", description = "Health, metrics and dead letters.")

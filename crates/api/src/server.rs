@@ -56,6 +56,14 @@ pub struct Service {
     connections: Arc<Semaphore>,
 }
 
+/// How long clients may stand still, and how many there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) header_secs_max: u64,
+    pub(crate) slow_reader_secs_max: u64,
+    pub(crate) connections_max: usize,
+}
+
 impl Service {
     /// Binds the address and puts the routes together.
     ///
@@ -63,18 +71,38 @@ impl Service {
     /// The address can't be listened on.
     pub async fn build(mut config: Config, dependencies: Dependencies) -> Result<Self, Error> {
         crate::metrics::declare();
-        let address = SocketAddr::new(config.host, config.port);
+        let limits = &dependencies.limits;
+        let patience = Patience {
+            header_secs_max: config.header_secs_max,
+            slow_reader_secs_max: limits.slow_reader_secs_max,
+            connections_max: limits.connections_max,
+        };
+        let service = Self::bind(SocketAddr::new(config.host, config.port), patience).await?;
+        config.port = service.address.port();
+        let serves = dependencies.serves;
+        let router = routes::router(Api::new(config, dependencies, service.stopping.clone()), serves);
+        Ok(Self { router, ..service })
+    }
+
+    /// A server of no route yet.
+    pub(crate) async fn bind(address: SocketAddr, patience: Patience) -> Result<Self, Error> {
         let refuse = |cause| Error::Bind { address, cause };
         let listener = TcpListener::bind(address).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
-        config.port = address.port();
-        let header_time = Duration::from_secs(config.header_secs_max.max(1));
-        let peer_time = Duration::from_secs(dependencies.limits.slow_reader_secs_max.max(1));
-        let connections = Arc::new(Semaphore::new(dependencies.limits.connections_max.max(1)));
-        let stopping = Shutdown::new();
-        let serves = dependencies.serves;
-        let router = routes::router(Api::new(config, dependencies, stopping.clone()), serves);
-        Ok(Self { listener, address, router, stopping, header_time, peer_time, connections })
+        Ok(Self {
+            listener,
+            address,
+            router: Router::new(),
+            stopping: Shutdown::new(),
+            header_time: Duration::from_secs(patience.header_secs_max.max(1)),
+            peer_time: Duration::from_secs(patience.slow_reader_secs_max.max(1)),
+            connections: Arc::new(Semaphore::new(patience.connections_max.max(1))),
+        })
+    }
+
+    /// With these routes.
+    pub(crate) fn serving(self, router: Router) -> Self {
+        Self { router, ..self }
     }
 
     /// Where it listens.

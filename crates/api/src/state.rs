@@ -2,18 +2,16 @@
 //!
 //! Nothing of it changes while the gateway runs, but for what its parts guard themselves.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_trait::async_trait;
 use axum::http::{Extensions, HeaderMap};
 use bowline_line::Handle;
 use bowline_line::explain::ChapterSource;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_schemas::Registry;
-use bowline_store::LineStore;
+use bowline_store::{LineStore, RedisQueue};
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
 
@@ -38,13 +36,6 @@ impl Drain {
     }
 }
 
-/// Something outside that the node works with, and that health answers tell of.
-#[async_trait]
-pub trait Neighbour: Debug + Send + Sync + 'static {
-    /// Whether it answers within `time_max`; why not, if it does not.
-    async fn ping(&self, time_max: Duration) -> Result<(), String>;
-}
-
 /// How much of the API a process serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serves {
@@ -63,6 +54,12 @@ pub struct Dependencies {
     pub schemas: Registry,
     /// Anchors on an outside chain.
     pub anchors: bowline_anchor::Handle,
+    /// Triggers over the line.
+    pub triggers: bowline_triggers::Handle,
+    /// What triggers set off, for trying it out.
+    pub deliveries: bowline_triggers::Deliveries,
+    /// Chains on the line.
+    pub indexer: bowline_indexer::Handle,
     /// Bounds of requests.
     pub limits: Limits,
     /// What `/metrics` renders.
@@ -76,7 +73,7 @@ pub struct Dependencies {
     /// How much of the API is served.
     pub serves: Serves,
     /// Redis, if the node has one.
-    pub redis: Option<Arc<dyn Neighbour>>,
+    pub redis: Option<RedisQueue>,
 }
 
 /// The routes' shared state; cheap to clone.
@@ -88,12 +85,15 @@ pub(crate) struct Shared {
     pub(crate) line: Handle,
     pub(crate) schemas: Registry,
     pub(crate) anchors: bowline_anchor::Handle,
+    pub(crate) triggers: bowline_triggers::Handle,
+    pub(crate) deliveries: bowline_triggers::Deliveries,
+    pub(crate) indexer: bowline_indexer::Handle,
     pub(crate) limits: Limits,
     pub(crate) metrics: MetricsHandle,
     pub(crate) drain: Drain,
     pub(crate) chapters: Vec<Arc<dyn ChapterSource>>,
     pub(crate) roles: Vec<&'static str>,
-    pub(crate) redis: Option<Arc<dyn Neighbour>>,
+    pub(crate) redis: Option<RedisQueue>,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: Origins,
@@ -106,18 +106,9 @@ pub(crate) struct Shared {
 
 impl Api {
     pub(crate) fn new(config: Config, dependencies: Dependencies, stopping: Shutdown) -> Self {
-        let Dependencies {
-            line,
-            schemas,
-            anchors,
-            limits,
-            metrics,
-            drain,
-            chapters,
-            roles,
-            redis,
-            serves: _,
-        } = dependencies;
+        let Dependencies { line, schemas, anchors, triggers, indexer, limits, metrics, drain, .. } =
+            dependencies;
+        let Dependencies { deliveries, chapters, roles, redis, .. } = dependencies;
         let authenticator =
             Authenticator::new(&config.auth, Arc::clone(&line.store), Arc::clone(&line.clock));
         let origins = Origins::new(&config);
@@ -129,6 +120,9 @@ impl Api {
             line,
             schemas,
             anchors,
+            triggers,
+            deliveries,
+            indexer,
             limits,
             metrics,
             drain,

@@ -12,8 +12,9 @@ use reqwest::Url;
 use crate::exit::EXIT_CODES_HELP;
 use crate::output::Format;
 use crate::{
-    admin, anchors, api_keys, append, backup, bench, commitments, completions, config, dead_letters, demo,
-    doctor, events, explain, export, head, keys, schemas, serve, tail, verify,
+    admin, anchors, api_keys, append, backup, bench, commitments, completions, config, dead_letters,
+    deliveries, demo, doctor, events, explain, export, head, indexer, keys, queue, schemas, serve, tail,
+    triggers, verify,
 };
 
 /// Bowline: a durable, ordered, provable event line.
@@ -111,6 +112,18 @@ pub(crate) enum Command {
     /// Look after events that were not taken: see why, mend the cause, try them again
     #[command(subcommand)]
     DeadLetters(dead_letters::What),
+    /// Rules over the line: which events set something off, and what
+    #[command(subcommand)]
+    Triggers(triggers::What),
+    /// What triggers set off: see every attempt, repeat, forget
+    #[command(subcommand)]
+    Deliveries(deliveries::What),
+    /// How many deliveries wait
+    #[command(subcommand)]
+    Queue(queue::What),
+    /// How far chains are on the line
+    #[command(subcommand)]
+    Indexer(indexer::What),
     /// Agents' keys and the sequencer's
     #[command(subcommand)]
     Keys(keys::What),

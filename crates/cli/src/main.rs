@@ -17,6 +17,7 @@ mod completions;
 mod config;
 mod context;
 mod dead_letters;
+mod deliveries;
 mod demo;
 mod direct;
 mod doctor;
@@ -25,14 +26,17 @@ mod exit;
 mod explain;
 mod export;
 mod head;
+mod indexer;
 mod keys;
 mod local;
 mod migrate;
 mod output;
 mod progress;
+mod queue;
 mod schemas;
 mod serve;
 mod tail;
+mod triggers;
 mod verify;
 
 use std::process::ExitCode;
@@ -68,6 +72,10 @@ fn run(cli: Cli) -> Outcome {
         Command::Commitments(what) => block_on(commitments::run(&context, what)),
         Command::Anchors(what) => block_on(anchors::run(&context, what)),
         Command::DeadLetters(what) => block_on(dead_letters::run(&context, what)),
+        Command::Triggers(what) => block_on(triggers::run(&context, what)),
+        Command::Deliveries(what) => block_on(deliveries::run(&context, what)),
+        Command::Queue(what) => block_on(queue::run(&context, what)),
+        Command::Indexer(what) => block_on(indexer::run(&context, what)),
         Command::Keys(what) => block_on(keys::run(&context, what)),
         Command::ApiKeys(what) => block_on(api_keys::run(&context, what)),
         Command::Schemas(what) => block_on(schemas::run(&context, what)),

@@ -2,6 +2,7 @@
 //! What is wrong with a value is said with its name, and never with an endpoint's address in it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use alloy_json_abi::JsonAbi;
 use bowline_evm::{Patience, endpoint_addresses};
@@ -27,11 +28,19 @@ pub struct Config {
     pub call_secs_max: u64,
     /// Seconds that an endpoint which failed is left alone at first; five times as long at most.
     pub breaker_open_secs: u64,
+    /// Where the indexer alone tells how far chains are, without a credential: 127.0.0.1:42069; nowhere if absent.
+    pub status_address: Option<SocketAddr>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { chains: Vec::new(), lease_secs: 15, call_secs_max: 30, breaker_open_secs: 60 }
+        Self {
+            chains: Vec::new(),
+            lease_secs: 15,
+            call_secs_max: 30,
+            breaker_open_secs: 60,
+            status_address: None,
+        }
     }
 }
 

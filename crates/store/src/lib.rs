@@ -23,6 +23,7 @@ mod postgres;
 mod queueing;
 mod records;
 mod redis_probe;
+mod redis_stub;
 mod sequencing;
 mod snapshot;
 mod sources;
@@ -72,6 +73,7 @@ pub use records::{
     SchemaRecord, SchemaStatus, SequencerKeyRecord, StoredEvent, StreamHead, VerifiedBatch,
 };
 pub use redis_probe::RedisProbe;
+pub use redis_stub::*;
 pub use snapshot::{
     AnchorBreak, CommitmentTrace, EngineProblem, EntityBreak, EventTrace, RepeatedId, Snapshot, StreamTrace,
     Unreadable,

@@ -20,9 +20,15 @@ pub struct SealedConfig {
 /// The kinds of actions.
 pub trait ActionRules: Debug + Send + Sync + 'static {
     /// What is wrong with an action's settings; fields are named below `config`, and an unknown type is the problem
-    /// of the field `action_type`. `before` is the action that these settings replace: a secret that is given back
-    /// masked is the one that it has.
-    fn check(&self, action_type: &str, config: &Value, before: Option<&ActionRecord>) -> Vec<FieldProblem>;
+    /// of the field `action_type`. `registry` is the trigger's: it says which fields its events have. `before` is the
+    /// action that these settings replace: a secret that is given back masked is the one that it has.
+    fn check(
+        &self,
+        registry: Option<&str>,
+        action_type: &str,
+        config: &Value,
+        before: Option<&ActionRecord>,
+    ) -> Vec<FieldProblem>;
 
     /// Parts settings that passed `check` into what anybody may read and what is encrypted, bound to the action's id.
     ///

@@ -2,7 +2,10 @@
 //!
 //! Every limit has its unit in its name, and what is wrong with a value is said with the setting's name.
 
+use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
+
+use crate::DeliveryConfig;
 
 /// Settings of the triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,13 +13,23 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Triggers that one organization may have.
     pub per_tenant_max: u64,
+    /// The key under which the secrets of actions are kept: 32 bytes in hex or base64, the same in every process of a
+    /// store. Made on the first start and kept in the data folder if absent.
+    pub secrets_key: Option<Secret>,
     /// How they are matched.
     pub matching: MatchingConfig,
+    /// How what they set off is delivered.
+    pub delivery: DeliveryConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { per_tenant_max: 10_000, matching: MatchingConfig::default() }
+        Self {
+            per_tenant_max: 10_000,
+            secrets_key: None,
+            matching: MatchingConfig::default(),
+            delivery: DeliveryConfig::default(),
+        }
     }
 }
 
@@ -94,6 +107,7 @@ impl Config {
         if queue_high_depth > queue_critical_depth {
             problems.push("triggers.matching.queue_high_depth is above queue_critical_depth".to_owned());
         }
+        problems.extend(self.delivery.problems());
         problems
     }
 }

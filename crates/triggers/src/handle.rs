@@ -105,6 +105,29 @@ impl Handle {
         Ok((records.iter().map(|record| self.view(record)).collect(), total))
     }
 
+    /// A page of the triggers of all organizations, each with its own, and how many match in all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list_all(
+        &self,
+        list: TriggerList,
+    ) -> Result<(Vec<(TenantId, TriggerView)>, u64), TriggerError> {
+        let TriggerList { enabled, chain_id, offset, limit } = list;
+        let filter = TriggerFilter { tenant_id: None, enabled, chain_id, offset, limit };
+        let (records, total) = self.0.dependencies.store.triggers(filter).await?;
+        Ok((records.iter().map(|record| (record.tenant_id, self.view(record))).collect(), total))
+    }
+
+    /// The organization of a trigger.
+    ///
+    /// # Errors
+    /// [`TriggerError::Absent`], or the store's.
+    pub async fn owner(&self, trigger_id: Uuid) -> Result<TenantId, TriggerError> {
+        let found = self.0.dependencies.store.trigger(trigger_id).await?;
+        found.map(|record| record.tenant_id).ok_or(TriggerError::Absent("trigger"))
+    }
+
     /// Writes a trigger anew, as a whole. Conditions and actions that are the same, or name the one that they
     /// replace, keep their ids, and with them what they remember.
     ///

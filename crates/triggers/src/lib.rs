@@ -6,6 +6,7 @@
 mod actions;
 pub mod checks;
 mod config;
+mod delivery;
 mod error;
 mod handle;
 mod input;
@@ -17,6 +18,7 @@ mod service;
 
 pub use actions::{ActionRules, SealedConfig};
 pub use config::{Config, MatchingConfig};
+pub use delivery::{Deliveries, DeliveryConfig, DeliveryDependencies, TestAttempt, TestSend};
 pub use error::TriggerError;
 pub use handle::{
     Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,

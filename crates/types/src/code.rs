@@ -62,6 +62,8 @@ codes! {
     SchemaValidationFailed = "SCHEMA_VALIDATION_FAILED", 3006, 400;
     /// No such schema.
     SchemaNotFound = "SCHEMA_NOT_FOUND", 3007, 404;
+    /// The trigger can't be taken; the details name each field and what is wrong with it.
+    InvalidTrigger = "INVALID_TRIGGER", 3008, 400;
     /// Neither the path nor the method is known.
     ResourceNotFound = "RESOURCE_NOT_FOUND", 4001, 404;
     /// No such event in the stream.
@@ -78,8 +80,20 @@ codes! {
     NotCommitted = "NOT_COMMITTED", 4007, 404;
     /// No such dead letter.
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", 4008, 404;
+    /// The organization has no such trigger.
+    TriggerNotFound = "TRIGGER_NOT_FOUND", 4009, 404;
+    /// The trigger has no such condition or action.
+    TriggerPartNotFound = "TRIGGER_PART_NOT_FOUND", 4010, 404;
+    /// The organization has no such delivery.
+    DeliveryNotFound = "DELIVERY_NOT_FOUND", 4011, 404;
     /// It exists already, with another content.
     AlreadyExists = "ALREADY_EXISTS", 5004, 409;
+    /// Somebody else changed the trigger since; the details have its present revision.
+    TriggerChanged = "TRIGGER_CHANGED", 5005, 409;
+    /// The organization has as many triggers as it may have.
+    TooManyTriggers = "TOO_MANY_TRIGGERS", 5006, 409;
+    /// The delivery still waits or is on its way: there is nothing to repeat.
+    DeliveryNotEnded = "DELIVERY_NOT_ENDED", 5007, 409;
     /// The signature is not the one that the endpoint asks for.
     InvalidSignature = "INVALID_SIGNATURE", 6001, 400;
     /// The bytes are not a usable public key.

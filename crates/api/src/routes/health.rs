@@ -57,22 +57,21 @@ pub(super) async fn health_v1(State(api): State<Api>) -> Response {
         matches!(ping, Ok(Ok(())))
     };
     let redis = async {
-        match &api.redis {
-            Some(redis) => Some(redis.ping(PROBE_TIME_MAX).await),
-            None => None,
+        let redis = api.redis.as_ref()?;
+        let ping = tokio::time::timeout(PROBE_TIME_MAX, redis.ping()).await;
+        if let Ok(Err(cause)) = &ping {
+            tracing::debug!(component = "api", %cause, "Redis does not answer");
         }
+        Some(matches!(ping, Ok(Ok(()))))
     };
     let (database, redis) = tokio::join!(database, redis);
-    if let Some(Err(cause)) = &redis {
-        tracing::debug!(component = "api", %cause, "Redis does not answer");
-    }
-    let healthy = database && !matches!(redis, Some(Err(_)));
+    let healthy = database && redis != Some(false);
     let word = |there: bool| if there { "connected" } else { "disconnected" };
     let body = HealthV1 {
         status: if healthy { "healthy" } else { "unhealthy" },
         timestamp: api.line.clock.now(),
         database: word(database),
-        redis: redis.map_or("not configured", |redis| word(redis.is_ok())),
+        redis: redis.map_or("not configured", word),
         version: env!("CARGO_PKG_VERSION"),
     };
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -6,10 +6,13 @@ mod agents;
 mod anchors;
 mod api_keys;
 mod chain;
+mod chain_events;
 mod commitments;
 mod corrections;
 mod dead_letters;
+mod deliveries;
 mod detailed;
+mod envelope;
 mod events;
 mod explain;
 mod export;
@@ -17,8 +20,11 @@ mod extract;
 mod follow;
 mod health;
 mod ingest;
+mod organization;
 mod proofs;
+mod queue;
 mod schemas;
+mod triggers;
 
 use axum::Router;
 use axum::http::header;
@@ -87,8 +93,35 @@ pub(crate) fn described() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(schemas::versions))
         .routes(routes!(schemas::latest))
         .routes(routes!(detailed::detailed))
+        .merge(triggers())
         .merge(vital_signs())
         .split_for_parts()
+}
+
+/// Triggers, what they set off, and the chains that they watch.
+fn triggers() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(triggers::create, triggers::list))
+        .routes(routes!(triggers::get, triggers::update, triggers::delete))
+        .routes(routes!(triggers::breaker::get, triggers::breaker::set))
+        .routes(routes!(triggers::breaker::reset))
+        .routes(routes!(triggers::parts::add_condition, triggers::parts::conditions))
+        .routes(routes!(triggers::parts::update_condition, triggers::parts::delete_condition))
+        .routes(routes!(triggers::parts::add_action, triggers::parts::actions))
+        .routes(routes!(triggers::parts::update_action, triggers::parts::delete_action))
+        .routes(routes!(triggers::trials::test))
+        .routes(routes!(triggers::trials::dry_run))
+        .routes(routes!(triggers::trials::dry_run_given))
+        .routes(routes!(triggers::trials::backtest))
+        .routes(routes!(triggers::trials::backtest_given))
+        .routes(routes!(triggers::trials::state))
+        .routes(routes!(deliveries::list, deliveries::purge))
+        .routes(routes!(deliveries::redeliver_many))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::redeliver))
+        .routes(routes!(queue::stats))
+        .routes(routes!(chain_events::events))
+        .routes(routes!(chain_events::status))
 }
 
 /// What every process answers, whatever it is for.

@@ -176,6 +176,16 @@ fn remedy(status: u16, code: &str) -> &'static str {
         }
         "ANCHOR_FAILED" => "see what is in the way with `bowline anchors status`; the commitment stays valid",
         "ANCHOR_CONFLICT" => "see what is known of it with `bowline anchors show`",
+        "INVALID_TRIGGER" => "change the fields that the message names, and try again",
+        "TRIGGER_NOT_FOUND" | "TRIGGER_PART_NOT_FOUND" => {
+            "see what there is with `bowline triggers list` and `show`, and check --organization"
+        }
+        "TRIGGER_CHANGED" => "look at it with `bowline triggers show`, and change its present revision",
+        "TOO_MANY_TRIGGERS" => {
+            "delete triggers that nobody needs, or raise triggers.per_tenant_max at the server"
+        }
+        "DELIVERY_NOT_FOUND" => "see what there is with `bowline deliveries list`, and check --organization",
+        "DELIVERY_NOT_ENDED" => "`bowline queue drain` waits until it has ended",
         "AGENT_KEY_NOT_FOUND" => "see the registered keys with `bowline keys list`",
         "INVALID_SIGNATURE" => {
             "with the secret key on this machine, name it with --name; else give its proof with --proof"

@@ -46,6 +46,7 @@ mod outage;
 mod procedures;
 mod rate_limits;
 mod redis;
+mod roles;
 mod runbook;
 mod schemas;
 mod server;
@@ -122,6 +123,10 @@ on_both! {
     admin {
         the_tool_works_on_the_database_itself,
     }
+    roles {
+        any_role_may_be_left_out,
+        health_tells_of_the_database_and_of_redis,
+    }
     procedures {
         every_block_of_the_runbook_runs,
         every_block_of_the_anchors_page_runs,
@@ -151,6 +156,10 @@ tests! { Sqlite:
         what_alerts_say_to_type_exists,
         the_compose_file_starts_what_there_is,
         the_units_start_what_there_is,
+    }
+    roles {
+        an_embedded_database_belongs_to_one_process,
+        logs_are_json_lines_with_small_levels,
     }
     anchors {
         a_person_sees_and_mends_anchors,
@@ -252,6 +261,10 @@ tests! { Sqlite:
 }
 
 tests! { Postgres:
+    roles {
+        each_role_runs_in_a_process_of_its_own,
+        an_exhausted_pool_is_told_and_answered,
+    }
     two_nodes {
         two_nodes_write_one_stream,
     }

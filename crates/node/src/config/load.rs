@@ -86,11 +86,14 @@ impl Config {
                 set(&mut tree, variable.path, value);
             }
         }
-        serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Value {
-            path: error.path().to_string(),
-            from: String::new(),
-            problem: error.inner().to_string(),
-        })
+        let mut config: Self =
+            serde_path_to_error::deserialize(tree).map_err(|error| ConfigError::Value {
+                path: error.path().to_string(),
+                from: String::new(),
+                problem: error.inner().to_string(),
+            })?;
+        config.indexer.add_environment(&|name| source.get(name)).map_err(ConfigError::Problems)?;
+        Ok(config)
     }
 }
 
@@ -121,10 +124,33 @@ fn fit(tree: &mut Value, defaults: &Value, path: &str, source: &dyn Source) -> R
             };
             fit(value, default, &path, source)?;
         }
+    } else if let Value::Array(list) = &mut *tree {
+        for (index, value) in list.iter_mut().enumerate() {
+            expand_within(value, &format!("{path}[{index}]"), source)?;
+        }
     } else if let Value::String(text) = &*tree
         && text.contains("${")
     {
         *tree = coerce(expand(text, path, source)?, defaults, path, "")?;
+    }
+    Ok(())
+}
+
+/// Expands variables in what a list holds; its keys are checked when it is read.
+fn expand_within(value: &mut Value, path: &str, source: &dyn Source) -> Result<(), ConfigError> {
+    match value {
+        Value::String(text) if text.contains("${") => *text = expand(text, path, source)?,
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                expand_within(value, &format!("{path}.{key}"), source)?;
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter_mut().enumerate() {
+                expand_within(value, &format!("{path}[{index}]"), source)?;
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -227,6 +253,17 @@ mod tests {
         assert_eq!((yaml.api.port, yaml.store.readers), (9001, 2));
         let toml = load("toml", "[line.commitments]\nauto = \"unclaimed\"\nevents = 5\n", &[]).unwrap();
         assert_eq!(toml.line.commitments.events, 5);
+    }
+
+    #[test]
+    fn chains_come_from_a_file_or_from_well_known_names() {
+        let text = "indexer:\n  chains:\n    - chain_id: 7\n      rpc_urls: http://${RPC_HOST}/x\n";
+        let config = load("yaml", text, &[("RPC_HOST", "there")]).unwrap();
+        assert_eq!(config.indexer.chains[0].rpc_urls.reveal(), "http://there/x");
+        let config = load("yaml", "", &[("BASE_SEPOLIA_RPC_URL", "http://base")]).unwrap();
+        assert_eq!(config.indexer.chains[0].chain_id, 84_532);
+        let refused = load("yaml", "indexer:\n  chains:\n    - chainid: 7\n", &[]).unwrap_err().to_string();
+        assert!(refused.contains("indexer.chains[0]") && refused.contains("chainid"), "{refused}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod environment;
 mod load;
 mod redis;
 mod roles;
+mod secrets;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub use self::environment::{ENVIRONMENT, EnvironmentName, UNSERVED};
 pub use self::load::ConfigError;
 pub use self::redis::RedisConfig;
 pub use self::roles::{Role, Roles};
+pub(crate) use self::secrets::parse_secrets_key;
 
 /// Everything that an operator may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,10 @@ pub struct Config {
     pub line: bowline_line::Config,
     /// Anchors on an outside chain.
     pub anchor: bowline_anchor::Config,
+    /// Chains on the line.
+    pub indexer: bowline_indexer::Config,
+    /// Rules over the line, and what they set off.
+    pub triggers: bowline_triggers::Config,
     /// The payloads' schemas.
     pub schemas: bowline_schemas::Config,
     /// The gateway.
@@ -64,6 +70,8 @@ impl Default for Config {
             sequencer: SequencerConfig::default(),
             line: bowline_line::Config::default(),
             anchor: bowline_anchor::Config::default(),
+            indexer: bowline_indexer::Config::default(),
+            triggers: bowline_triggers::Config::default(),
             schemas: bowline_schemas::Config::default(),
             api: bowline_api::Config::default(),
             log: LogConfig::default(),
@@ -183,6 +191,13 @@ impl Config {
         let mut problems = self.api.problems();
         problems.extend(self.redis.problems());
         problems.extend(self.anchor.problems());
+        problems.extend(self.indexer.problems());
+        problems.extend(self.triggers.problems());
+        if let Some(key) = &self.triggers.secrets_key
+            && let Err(problem) = parse_secrets_key(key.reveal())
+        {
+            problems.push(format!("triggers.secrets_key (BOWLINE_SECRETS_KEY) {problem}"));
+        }
         let limits = &self.line.limits;
         if limits.batch_events_max > limits.pending_events_max {
             problems.push(

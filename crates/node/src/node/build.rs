@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bowline_anchor::AnchorChapters;
-use bowline_api::{Drain, Neighbour, Serves};
+use bowline_api::{Drain, Serves};
 use bowline_line::PayloadCheck;
 use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_runtime::{Clock, SystemClock};
 use bowline_schemas::Registry;
-use bowline_store::{LineStore, RedisProbe, StoreError};
+use bowline_store::{LineStore, StoreError};
 use bowline_ves::{Rejected, SequencerSigner, VerifiedEvent};
 
-use super::{Error, Node};
+use super::chains::Chains;
+use super::reactions::Reactions;
+use super::{Error, Node, Parts};
 use crate::config::{Config, ConfigError, Role};
 use crate::data::{DataError, DataFolder};
 use crate::disk::DiskWatch;
@@ -32,7 +34,7 @@ impl Node {
         if !problems.is_empty() {
             return Err(ConfigError::Problems(problems).into());
         }
-        let (roles, redis) = (config.roles, redis(&config)?);
+        let roles = config.roles;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = bowline_runtime::install_metrics()?;
         let data = data_folder(&config)?;
@@ -47,7 +49,7 @@ impl Node {
         if config.api.auth.bootstrap_admin_api_key.is_none() {
             config.api.auth.bootstrap_admin_api_key = Some(data.admin_key()?);
         }
-        let schemas = Registry::new(config.schemas, Arc::clone(&store), Arc::clone(&clock));
+        let schemas = Registry::new(config.schemas.clone(), Arc::clone(&store), Arc::clone(&clock));
         let (line, handle) = bowline_line::Service::build(
             &config.line,
             bowline_line::Dependencies {
@@ -66,6 +68,8 @@ impl Node {
             },
         )
         .map_err(|problem| ConfigError::Problems(vec![problem]))?;
+        let chains = Chains::build(&config, &data, &handle, &metrics).await?;
+        let reactions = Reactions::build(&config, &data, &handle).await?;
         let drain = Drain::default();
         let gateway = bowline_api::Service::build(
             config.api,
@@ -73,31 +77,22 @@ impl Node {
                 line: handle.clone(),
                 schemas,
                 anchors: anchoring.clone(),
+                triggers: reactions.triggers.clone(),
+                deliveries: reactions.deliveries.clone(),
+                indexer: chains.handle.clone(),
                 limits: config.line.limits,
                 metrics: metrics.clone(),
                 drain: drain.clone(),
                 chapters: chapters(&handle, anchoring),
                 roles: roles.words(),
                 serves: if roles.has(Role::Gateway) { Serves::Everything } else { Serves::VitalSigns },
-                redis,
+                redis: reactions.redis.clone(),
             },
         )
         .await?;
         let drain_time = Duration::from_secs(config.drain_secs_max);
-        Ok(Self {
-            roles,
-            data,
-            store,
-            disk,
-            line,
-            anchors,
-            handle,
-            gateway,
-            drain,
-            metrics,
-            process,
-            drain_time,
-        })
+        let parts = Parts { line, anchors, chains, reactions, disk, gateway };
+        Ok(Self { roles, data, store, parts, handle, drain, metrics, process, drain_time })
     }
 }
 
@@ -142,22 +137,4 @@ fn chapters(line: &bowline_line::Handle, anchors: bowline_anchor::Handle) -> Vec
         Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone())),
         Arc::new(AnchorChapters::new(anchors)),
     ]
-}
-
-/// Redis as the gateway's neighbour, if there is one.
-#[derive(Debug)]
-struct Redis(RedisProbe);
-
-#[async_trait]
-impl Neighbour for Redis {
-    async fn ping(&self, time_max: Duration) -> Result<(), String> {
-        self.0.ping(time_max).await
-    }
-}
-
-fn redis(config: &Config) -> Result<Option<Arc<dyn Neighbour>>, ConfigError> {
-    let Some(url) = config.redis.address() else { return Ok(None) };
-    let probe = RedisProbe::new(url.reveal())
-        .map_err(|problem| ConfigError::Problems(vec![format!("redis.url (REDIS_URL): {problem}")]))?;
-    Ok(Some(Arc::new(Redis(probe))))
 }

@@ -3,7 +3,9 @@
 //! It starts and stops; what a subsystem does, and whether it fails, is the subsystem's business.
 
 mod build;
+mod chains;
 mod error;
+mod reactions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use bowline_api::Drain;
 use bowline_runtime::{MetricsHandle, Shutdown, TaskError, Tasks};
 use bowline_store::LineStore;
 
+use self::chains::Chains;
 pub use self::error::Error;
+use self::reactions::Reactions;
 use crate::config::{Role, Roles};
 use crate::data::DataFolder;
 use crate::disk::DiskWatch;
@@ -31,21 +35,29 @@ pub struct Node {
     roles: Roles,
     data: DataFolder,
     store: Arc<dyn LineStore>,
-    disk: DiskWatch,
-    line: bowline_line::Service,
-    anchors: bowline_anchor::Service,
+    parts: Parts,
     handle: bowline_line::Handle,
-    gateway: bowline_api::Service,
     drain: Drain,
     metrics: MetricsHandle,
     process: ProcessMetrics,
     drain_time: Duration,
 }
 
+/// What runs.
+#[derive(Debug)]
+struct Parts {
+    line: bowline_line::Service,
+    anchors: bowline_anchor::Service,
+    chains: Chains,
+    reactions: Reactions,
+    disk: DiskWatch,
+    gateway: bowline_api::Service,
+}
+
 impl Node {
     /// Where the gateway listens; a process without that role answers there whether it is well.
     pub fn address(&self) -> SocketAddr {
-        self.gateway.address()
+        self.parts.gateway.address()
     }
 
     /// What runs in this process.
@@ -58,40 +70,51 @@ impl Node {
         &self.handle
     }
 
-    /// Serves until `stop` resolves or a task fails, then drains: first the gateway answers what was begun,
-    /// then the line writes what was handed over, then the store closes.
+    /// Serves until `stop` resolves or a task fails, then drains: the gateway answers what was begun, while what
+    /// follows the line and the chains ends its present step; then the line writes what was handed over, then the
+    /// store closes.
     ///
     /// # Errors
     /// A task that failed, or connections that did not end in time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let tasks = Tasks::new(Shutdown::new());
-        self.line.spawn(&tasks);
-        if self.roles.has(Role::Gateway) {
-            self.anchors.spawn(&tasks);
-        }
-        tasks.spawn("disk", self.disk.run(tasks.shutdown().clone()));
+        let Parts { line, anchors, chains, reactions, disk, gateway } = self.parts;
+        let grace = TASKS_GRACE.max(reactions.grace());
+        let (tasks, followers) = (Tasks::new(Shutdown::new()), Tasks::new(Shutdown::new()));
+        line.spawn(&tasks);
+        tasks.spawn("disk", disk.run(tasks.shutdown().clone()));
         tasks.spawn("metrics", upkeep(self.metrics, self.process, tasks.shutdown().clone()));
+        if self.roles.has(Role::Gateway) {
+            anchors.spawn(&tasks);
+        }
+        chains.spawn(self.roles, &followers);
+        reactions.spawn(self.roles, &followers);
         let closing = Shutdown::new();
-        let gateway = self.gateway.run(closing.clone(), self.drain_time);
+        let gateway = gateway.run(closing.clone(), self.drain_time);
         tokio::pin!(gateway);
-        let failed = tasks.shutdown().clone();
+        let (line_failed, follower_failed) = (tasks.shutdown().clone(), followers.shutdown().clone());
         let ended = tokio::select! {
             ended = &mut gateway => Some(ended),
             () = stop => None,
-            () = failed.begun() => None,
+            () = line_failed.begun() => None,
+            () = follower_failed.begun() => None,
         };
         tracing::info!(component = "node", "Draining");
         self.drain.begin();
         closing.begin();
-        let served = match ended {
-            Some(ended) => ended,
-            None => gateway.await,
+        followers.shutdown().begin();
+        let served = async {
+            match ended {
+                Some(ended) => ended,
+                None => gateway.await,
+            }
         };
+        let (served, followed) = tokio::join!(served, followers.join(grace));
         tasks.shutdown().begin();
         let joined = tasks.join(TASKS_GRACE).await;
         self.store.close().await;
         drop(self.data);
         joined?;
+        followed?;
         served?;
         tracing::info!(component = "node", "Stopped");
         Ok(())

@@ -25,7 +25,10 @@ fn report(key: &BreakerKey, succeeded: bool, failure_threshold: u32) -> BreakerR
 async fn open(store: &Arc<dyn LineStore>, key: &BreakerKey, seconds: i64) {
     let failures = (0..3).map(|_| report(key, false, 3)).collect();
     let turned = store.report_deliveries(failures, at(seconds)).await.unwrap();
-    assert_eq!(turned.iter().map(|row| (&row.key, row.state)).collect::<Vec<_>>(), [(key, BreakerState::Open)]);
+    assert_eq!(
+        turned.iter().map(|row| (&row.key, row.state)).collect::<Vec<_>>(),
+        [(key, BreakerState::Open)]
+    );
 }
 
 async fn one(store: &Arc<dyn LineStore>, key: &BreakerKey) -> Option<BreakerRecord> {
@@ -49,7 +52,10 @@ pub(crate) async fn failures_in_a_row_open_it_and_time_half_opens_it(place: Arc<
     assert!(store.changes().epoch(ChangeKind::Breakers) > before);
     let rows = store.breakers(None).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!((rows[0].state, rows[0].failure_count, rows[0].opened_at), (BreakerState::Open, 3, Some(at(1))));
+    assert_eq!(
+        (rows[0].state, rows[0].failure_count, rows[0].opened_at),
+        (BreakerState::Open, 3, Some(at(1)))
+    );
     assert_eq!(rows[1].settings.failure_threshold, 1);
     // While it is open nothing counts, and nobody may try.
     assert!(store.report_deliveries(vec![report(&key, true, 3)], at(2)).await.unwrap().is_empty());
@@ -59,7 +65,10 @@ pub(crate) async fn failures_in_a_row_open_it_and_time_half_opens_it(place: Arc<
     assert!(turned.len() == 2 && turned.iter().all(|row| row.state == BreakerState::HalfOpen));
     assert!(store.half_open_breakers(at(99)).await.unwrap().is_empty());
     let closed = store.report_deliveries(vec![report(&key, true, 3)], at(62)).await.unwrap();
-    assert_eq!((closed[0].state, closed[0].failure_count, closed[0].opened_at), (BreakerState::Closed, 0, None));
+    assert_eq!(
+        (closed[0].state, closed[0].failure_count, closed[0].opened_at),
+        (BreakerState::Closed, 0, None)
+    );
     assert_eq!(closed[0].last_failure_at, Some(at(1)));
     let opened = store.report_deliveries(vec![report(&host, false, 9)], at(62)).await.unwrap();
     assert_eq!((opened[0].state, opened[0].opened_at), (BreakerState::Open, Some(at(62))));
@@ -134,7 +143,9 @@ pub(crate) async fn an_operator_closes_and_opens_it_by_sql(place: Arc<Place>) {
     let key = BreakerKey::Trigger(id);
     open(&store, &key, 0).await;
     let heard = store.changes().epoch(ChangeKind::Breakers);
-    let close = format!("UPDATE circuit_breaker_state SET state = 'closed', failure_count = 0 WHERE trigger_id = '{id}';");
+    let close = format!(
+        "UPDATE circuit_breaker_state SET state = 'closed', failure_count = 0 WHERE trigger_id = '{id}';"
+    );
     place
         .execute("SELECT trigger_id, state, failure_count, last_failure_at FROM circuit_breaker_state WHERE state = 'open';")
         .await;
@@ -150,7 +161,9 @@ pub(crate) async fn an_operator_closes_and_opens_it_by_sql(place: Arc<Place>) {
     let row = one(&store, &key).await.unwrap();
     assert_eq!((row.state, row.failure_count, row.opened_at), (BreakerState::Closed, 0, None));
     let heard = store.changes().epoch(ChangeKind::Breakers);
-    place.execute(&format!("UPDATE circuit_breaker_state SET state = 'open' WHERE trigger_id = '{id}';")).await;
+    place
+        .execute(&format!("UPDATE circuit_breaker_state SET state = 'open' WHERE trigger_id = '{id}';"))
+        .await;
     until(async || hears(heard).await).await;
     let row = one(&store, &key).await.unwrap();
     let opened_at = row.opened_at.unwrap();

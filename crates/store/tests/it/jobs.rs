@@ -359,7 +359,13 @@ pub(crate) async fn the_depth_is_counted(place: Arc<Place>) {
     let claimed = claim(&store, 5, 20).await;
     end(&store, &claimed[..1], JobEnd::Dead).await;
     end(&store, &claimed[1..3], JobEnd::Retry { due_at: at(50), counts: true }).await;
-    let depth = |waiting, due, oldest| QueueDepth { waiting, due, running: 2, dead: 1, oldest_due_at: Some(at(oldest)) };
+    let depth = |waiting, due, oldest| QueueDepth {
+        waiting,
+        due,
+        running: 2,
+        dead: 1,
+        oldest_due_at: Some(at(oldest)),
+    };
     assert_eq!(store.queue_depth(at(30)).await.unwrap(), depth(7, 5, 5));
     let before = store.changes().epoch(ChangeKind::Jobs);
     assert_eq!(store.queue_depth(at(50)).await.unwrap(), depth(7, 7, 5));

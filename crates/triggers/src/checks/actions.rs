@@ -1,4 +1,6 @@
 //! Whether actions are carried out: how many wait, how many fail, what was given up and what is held back.
+//!
+//! It judges counts and refuses to guess why a receiver fails: what the receiver said is shown with the finding.
 
 use bowline_runtime::Finding;
 use bowline_store::OpenBreaker;

@@ -39,11 +39,7 @@ pub const CHECKS: &[Check<TriggerFacts>] = &[
     Check { name: "job_letters", about: "jobs that were given up", judge: actions::job_letters },
     Check { name: "breakers", about: "no circuit breaker holds deliveries back", judge: actions::breakers },
     Check { name: "redis", about: "Redis answers and has memory left", judge: servers::redis },
-    Check {
-        name: "active_connections",
-        about: "few statements run at a time",
-        judge: servers::active_connections,
-    },
+    Check { name: "db_active", about: "few statements run at a time", judge: servers::active },
 ];
 
 /// The checks' thresholds, in one place, with the unit in the name. They are the runbook's.

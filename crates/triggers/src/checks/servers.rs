@@ -27,7 +27,7 @@ pub(super) fn redis(facts: &TriggerFacts) -> Finding {
     finding.held_against("memory, bytes", redis.memory_bytes, threshold::REDIS_BYTES)
 }
 
-pub(super) fn active_connections(facts: &TriggerFacts) -> Finding {
+pub(super) fn active(facts: &TriggerFacts) -> Finding {
     let connections = match fact(facts, |store| &store.connections) {
         Ok(connections) => connections,
         Err(skipped) => return skipped,

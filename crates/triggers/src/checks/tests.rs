@@ -108,8 +108,8 @@ fn each_trouble_is_found_by_its_check_alone() {
         (breakers(vec![breaker("trigger", "t1"), breaker("trigger", "t2")]), "breakers", Status::Fail),
         (redis(Ok(RedisFacts { memory_bytes: 500_000_001 })), "redis", Status::Warn),
         (redis(Err("connection refused".to_owned())), "redis", Status::Fail),
-        (active(50), "active_connections", Status::Warn),
-        (active(100), "active_connections", Status::Fail),
+        (active(50), "db_active", Status::Warn),
+        (active(100), "db_active", Status::Fail),
     ];
     for (facts, check, status) in cases {
         let expected = if status == Status::Ok { Vec::new() } else { vec![(check, status)] };

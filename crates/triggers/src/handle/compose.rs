@@ -56,7 +56,7 @@ pub(super) fn next_record(
         let found = if config.to_string().len() > ACTION_BYTES_MAX {
             vec![FieldProblem::new("config", format!("has more than {ACTION_BYTES_MAX} bytes"))]
         } else {
-            rules.check(&action.action_type, &config, *before)
+            rules.check(input.registry.as_deref(), &action.action_type, &config, *before)
         };
         let place = format!("actions[{index}]");
         problems.extend(found.into_iter().map(|problem| {

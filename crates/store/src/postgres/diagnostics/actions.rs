@@ -1,4 +1,7 @@
 //! Facts about chains, matching and deliveries in PostgreSQL: statements that only read, each bounded.
+//!
+//! They judge nothing. Counts stop at a limit, and attempts are looked at for the newest jobs of each kind alone, so that a
+//! queue of millions is answered for as soon as any other.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;

@@ -43,7 +43,8 @@ impl Table {
         let key: String = row.try_get("key")?;
         let key = match self.kind {
             "uuid" => BreakerKey::Trigger(
-                Uuid::parse_str(&key).map_err(|e| super::super::rows::corrupt("trigger_id", &e.to_string()))?,
+                Uuid::parse_str(&key)
+                    .map_err(|e| super::super::rows::corrupt("trigger_id", &e.to_string()))?,
             ),
             _ => BreakerKey::Destination(key),
         };
@@ -101,8 +102,9 @@ async fn select(
         }
         let Table { name, key, kind } = table;
         let columns = table.columns();
-        let sql =
-            format!("SELECT {columns} FROM {name} WHERE {key} = ANY($1::text[]::{kind}[]) ORDER BY {key} {lock}");
+        let sql = format!(
+            "SELECT {columns} FROM {name} WHERE {key} = ANY($1::text[]::{kind}[]) ORDER BY {key} {lock}"
+        );
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(keys).fetch_all(&mut *connection).await?;
         for row in &rows {
             found.push(table.record(row)?);
@@ -182,9 +184,8 @@ async fn write(connection: &mut PgConnection, rows: &[BreakerRecord]) -> sqlx::R
         let moments = |of: fn(&BreakerRecord) -> Option<Timestamp>| -> Vec<Option<DateTime<Utc>>> {
             rows.iter().map(|row| of(row).map(Timestamp::to_chrono)).collect()
         };
-        let counts = |of: fn(&BreakerRecord) -> u32| -> Vec<i32> {
-            rows.iter().map(|row| small(of(row))).collect()
-        };
+        let counts =
+            |of: fn(&BreakerRecord) -> u32| -> Vec<i32> { rows.iter().map(|row| small(of(row))).collect() };
         sqlx::query(AssertSqlSafe(sql))
             .bind(rows.iter().map(|row| text(&row.key)).collect::<Vec<_>>())
             .bind(rows.iter().map(|row| row.state.as_str()).collect::<Vec<_>>())
@@ -224,8 +225,7 @@ pub(super) async fn half_open(
              RETURNING {}",
             table.columns()
         );
-        let rows =
-            sqlx::query(AssertSqlSafe(sql)).bind(now.to_chrono()).fetch_all(&mut *connection).await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(now.to_chrono()).fetch_all(&mut *connection).await?;
         for row in &rows {
             turned.push(table.record(row)?);
         }

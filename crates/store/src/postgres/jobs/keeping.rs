@@ -47,11 +47,7 @@ pub(super) async fn hand_over(
     Ok(jobs)
 }
 
-pub(super) async fn take_back(
-    pool: &PgPool,
-    changes: &Changes,
-    jobs: Option<&[Uuid]>,
-) -> sqlx::Result<u64> {
+pub(super) async fn take_back(pool: &PgPool, changes: &Changes, jobs: Option<&[Uuid]>) -> sqlx::Result<u64> {
     let mut transaction = pool.begin().await?;
     let taken = sqlx::query(match jobs {
         Some(_) => {
@@ -107,7 +103,9 @@ pub(super) async fn depth(pool: &PgPool, changes: &Changes, now: Timestamp) -> s
         wake(&mut connection, changes).await?;
     }
     let counted = |condition: &str| {
-        format!("(SELECT count(*) FROM (SELECT 1 FROM action_jobs WHERE {condition} LIMIT {COUNTED_MAX}) AS counted)")
+        format!(
+            "(SELECT count(*) FROM (SELECT 1 FROM action_jobs WHERE {condition} LIMIT {COUNTED_MAX}) AS counted)"
+        )
     };
     let oldest = |ready: &str| {
         format!(

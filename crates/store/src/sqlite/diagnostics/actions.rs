@@ -1,4 +1,7 @@
 //! Facts about chains, matching and deliveries in an embedded store: statements that only read, each bounded.
+//!
+//! They judge nothing. Counts stop at a limit, and attempts are looked at for the newest jobs of each kind alone, as in
+//! PostgreSQL.
 
 use bowline_types::Timestamp;
 use rusqlite::{Connection, Row, params};

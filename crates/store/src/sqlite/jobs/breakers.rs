@@ -141,8 +141,8 @@ fn commit(transaction: Transaction<'_>, known: &Changes) -> Result<(), Failure> 
 fn write(transaction: &Transaction<'_>, row: &BreakerRecord) -> Result<(), Failure> {
     let table = Table::of(&row.key);
     let (name, key) = (table.name(), table.key());
-    let mut add =
-        transaction.prepare_cached(&format!("INSERT INTO {name} ({key}) VALUES (?1) ON CONFLICT DO NOTHING"))?;
+    let mut add = transaction
+        .prepare_cached(&format!("INSERT INTO {name} ({key}) VALUES (?1) ON CONFLICT DO NOTHING"))?;
     add.execute([text(&row.key)])?;
     let sql = format!(
         "UPDATE {name} SET state = ?2, failure_count = ?3, last_failure_at = ?4, opened_at = ?5, probes = ?6,

@@ -33,11 +33,7 @@ pub(super) fn is_any_due(connection: &Connection, now: Timestamp) -> rusqlite::R
 }
 
 /// Ends a transaction, and wakes whoever waits for jobs if `wakes`.
-pub(super) fn commit(
-    transaction: Transaction<'_>,
-    changes: &Changes,
-    wakes: bool,
-) -> Result<(), Failure> {
+pub(super) fn commit(transaction: Transaction<'_>, changes: &Changes, wakes: bool) -> Result<(), Failure> {
     let epoch = if wakes { Some(bump(&transaction, ChangeKind::Jobs)?) } else { None };
     transaction.commit()?;
     if let Some(epoch) = epoch {

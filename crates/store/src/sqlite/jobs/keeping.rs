@@ -72,10 +72,10 @@ pub(super) fn handed(
         "SELECT handed_at, job_id FROM action_jobs WHERE state = 'waiting' AND handed_over
          AND handed_at < ?1 AND (handed_at, job_id) > (?2, ?3) ORDER BY handed_at, job_id LIMIT ?4",
     )?;
-    let rows = statement.query_map(
-        (before.micros(), handed_at.micros(), job_id.as_bytes(), signed(limit as u64)),
-        |row| Ok((Timestamp::from_micros(row.get(0)?), uuid(row, 1)?)),
-    )?;
+    let rows = statement
+        .query_map((before.micros(), handed_at.micros(), job_id.as_bytes(), signed(limit as u64)), |row| {
+            Ok((Timestamp::from_micros(row.get(0)?), uuid(row, 1)?))
+        })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -153,8 +153,7 @@ pub(super) fn redeliver(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (condition, values) = fits(filter);
     let states = redelivered(filter);
-    let sql =
-        format!("SELECT job_id, tenant_id FROM action_jobs WHERE state IN ({states}) AND {condition}");
+    let sql = format!("SELECT job_id, tenant_id FROM action_jobs WHERE state IN ({states}) AND {condition}");
     let mut statement = transaction.prepare(&sql)?;
     let found = statement.query_map(params_from_iter(values), |row| Ok((uuid(row, 0)?, uuid(row, 1)?)))?;
     let mut found = found.collect::<rusqlite::Result<Vec<_>>>()?;

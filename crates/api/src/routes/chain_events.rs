@@ -1,0 +1,207 @@
+//! What happened on the chains, newest first, and how far the indexer is.
+//!
+//! Chains' streams are public: whoever may read anything reads them. A request looks back over so many events at most
+//! and says so; whoever wants all of them follows the streams.
+
+use axum::Json;
+use axum::extract::State;
+use bowline_indexer::ChainStatus;
+use bowline_store::{ChainCheckpoint, EntityFilter, Permission, ReadQuery, StoredEvent};
+use bowline_types::{StreamId, chain_stream};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::IntoParams;
+
+use super::envelope::limit;
+use super::extract::Params;
+use crate::auth::Principal;
+use crate::error::ApiError;
+use crate::state::Api;
+
+/// Events that are looked at for one request, of each stream.
+const LOOK_BACK_MAX: u64 = 10_000;
+
+/// Events that are read at a time.
+const READ_EVENTS: u64 = 1_000;
+
+/// Pages behind the first that can be asked for.
+const PAGE_MAX: usize = 500;
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EventsQuery {
+    /// The page, from 1.
+    page: Option<usize>,
+    /// So many at most: 20 if absent, 1 to 100.
+    limit: Option<usize>,
+    /// Only of that chain.
+    chain_id: Option<u64>,
+    /// Only of that registry.
+    registry: Option<String>,
+    /// Only of that type, such as `NewFeedback`; `Retracted` for what the chain took back.
+    event_type: Option<String>,
+    /// Only of that agent.
+    agent_id: Option<String>,
+}
+
+/// What happened on the chains, the newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "chains", params(EventsQuery), responses(
+    (status = 200, description = "`{\"data\":[{\"id\",\"sequence_number\",\"retracted\",\"chain_id\",\"block_number\",\"registry\",\
+        \"event_type\",\"agent_id\",\"timestamp\",…}],\"pagination\":{\"page\",\"limit\",\"has_more\",\"looked_at\",\"is_complete\"}}`; \
+        `is_complete` is false if older events were not looked at", body = Object)))]
+pub(super) async fn events(
+    State(api): State<Api>,
+    principal: Principal,
+    Params(query): Params<EventsQuery>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let limit = limit(query.limit)?;
+    let page = query.page.unwrap_or(1);
+    if !(1..=PAGE_MAX).contains(&page) {
+        return Err(ApiError::field("page", format!("is {page}: take 1 to {PAGE_MAX}")));
+    }
+    let wanted = page * limit + 1;
+    let streams: Vec<StreamId> = match query.chain_id {
+        Some(chain_id) => vec![chain_stream(chain_id)],
+        None => api.line.store.chain_checkpoints().await?.iter().map(|chain| chain.stream).collect(),
+    };
+    let mut found = Found::default();
+    for stream in streams {
+        found.look(&api, stream, &query, wanted).await?;
+    }
+    // Of several chains: by the time of their blocks, then by their place.
+    found.events.sort_by_key(|(time, number, _)| std::cmp::Reverse((*time, *number)));
+    let has_more = found.events.len() >= wanted;
+    let shown = found.events.into_iter().skip((page - 1) * limit).take(limit).map(|(_, _, event)| event);
+    let shown: Vec<Value> = shown.collect();
+    Ok(Json(json!({
+        "data": shown,
+        "pagination": {
+            "page": page, "limit": limit, "has_more": has_more,
+            "looked_at": found.looked_at, "is_complete": found.is_complete,
+        },
+    })))
+}
+
+/// How far every chain is.
+#[utoipa::path(get, path = "/api/v1/indexer/status", tag = "chains", responses(
+    (status = 200, description = "`{\"data\":{\"runs_here\",\"chains\":[{\"chain_id\",\"name\",\"state\",\"block\",\"head\",\"lag_blocks\",\
+        \"percent\",\"blocks_per_sec\",\"eta_secs\",\"endpoints\",\"last_error\",\"updated_at\",…}]}}`; of a chain that another \
+        process indexes only what the store knows", body = Object)))]
+pub(super) async fn status(State(api): State<Api>, principal: Principal) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let kept = api.line.store.chain_checkpoints().await?;
+    let runs_here = api.roles.contains(&"indexer");
+    let own = if runs_here { api.indexer.status() } else { Vec::new() };
+    let chains = chains(&own, &kept);
+    Ok(Json(json!({ "data": { "runs_here": runs_here, "chains": chains } })))
+}
+
+/// What this process says of its chains, and what the store knows of the others.
+fn chains(own: &[ChainStatus], kept: &[ChainCheckpoint]) -> Vec<Value> {
+    let mut chains: Vec<Value> = own.iter().map(|chain| json!(chain)).collect();
+    let others = kept.iter().filter(|kept| own.iter().all(|chain| chain.chain_id != kept.chain_id));
+    chains.extend(others.map(|kept| {
+        json!({
+            "chain_id": kept.chain_id,
+            "stream": kept.stream,
+            "state": "elsewhere",
+            "block": kept.block.map(|block| block.number),
+            "block_hash": kept.block.map(|block| block.hash),
+            "generation": kept.generation,
+            "updated_at": kept.updated_at,
+        })
+    }));
+    chains
+}
+
+/// What was found, each with its time and number.
+#[derive(Debug)]
+struct Found {
+    events: Vec<(u64, u64, Value)>,
+    looked_at: u64,
+    is_complete: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { events: Vec::new(), looked_at: 0, is_complete: true }
+    }
+}
+
+impl Found {
+    /// Reads a stream from its end backwards until there are enough, or enough was looked at.
+    async fn look(
+        &mut self,
+        api: &Api,
+        stream: StreamId,
+        query: &EventsQuery,
+        wanted: usize,
+    ) -> Result<(), ApiError> {
+        let Some(head) = api.line.reader.head(stream).await? else { return Ok(()) };
+        let (mut to, mut found, mut looked_at) = (head.head, 0, 0);
+        while to > 0 && found < wanted {
+            if looked_at >= LOOK_BACK_MAX {
+                self.is_complete = false;
+                break;
+            }
+            let from = to.saturating_sub(READ_EVENTS - 1).max(1);
+            let events = span(api, stream, (from, to), query).await?;
+            looked_at += to - from + 1;
+            for event in events.iter().rev() {
+                let shown = event_json(event);
+                if query.registry.as_deref().is_none_or(|registry| shown["registry"] == registry) {
+                    found += 1;
+                    let time = shown["timestamp"].as_u64().unwrap_or(0);
+                    self.events.push((time, event.receipt.sequence_number, shown));
+                }
+            }
+            to = from - 1;
+        }
+        self.looked_at += looked_at;
+        Ok(())
+    }
+}
+
+/// All matching events of a span; a page may end early by its bytes.
+async fn span(
+    api: &Api,
+    stream: StreamId,
+    (from, to): (u64, u64),
+    query: &EventsQuery,
+) -> Result<Vec<StoredEvent>, ApiError> {
+    let entity = query
+        .agent_id
+        .as_ref()
+        .map(|agent| EntityFilter { entity_type: "agent".to_owned(), entity_id: Some(agent.clone()) });
+    let mut events = Vec::new();
+    let mut next = Some(from);
+    while let Some(from) = next.filter(|from| *from <= to) {
+        let page = api
+            .line
+            .reader
+            .read(ReadQuery {
+                to: Some(to),
+                entity: entity.clone(),
+                event_type: query.event_type.clone(),
+                bytes_max: api.limits.page_bytes_max,
+                ..ReadQuery::from(stream, from, READ_EVENTS as usize)
+            })
+            .await?;
+        events.extend(page.events);
+        next = page.next;
+    }
+    Ok(events)
+}
+
+/// An event as its payload says, with its id and place.
+fn event_json(event: &StoredEvent) -> Value {
+    let mut shown: Map<String, Value> =
+        serde_json::from_str(event.envelope.payload.text()).unwrap_or_default();
+    shown.insert("id".to_owned(), json!(event.envelope.event_id));
+    shown.insert("sequence_number".to_owned(), json!(event.receipt.sequence_number));
+    shown.insert("retracted".to_owned(), json!(event.envelope.event_type == "Retracted"));
+    Value::Object(shown)
+}

@@ -1,0 +1,142 @@
+//! The shape of what the triggers' endpoints take and answer: `{"data":…}`, lists with `pagination`, and bodies whose
+//! errors name the field.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bowline_triggers::FieldProblem;
+use bowline_types::Code;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use super::extract::RawBody;
+use crate::error::ApiError;
+use crate::state::Api;
+
+/// Things on a page if the request does not say.
+const LIMIT_DEFAULT: usize = 20;
+
+/// Things on a page at most.
+const LIMIT_MAX: usize = 100;
+
+/// What a shown trigger has and a written one has not: it may be sent back, and says nothing.
+const SHOWN_ALONE: [&str; 5] = ["organization_id", "is_stateful", "created_at", "updated_at", "revision"];
+
+/// One thing.
+pub(crate) fn data(thing: impl Serialize) -> Json<Value> {
+    Json(json!({ "data": thing }))
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// So many at most: 20 if absent, 1 to 100.
+    limit: Option<usize>,
+    /// How many to leave out first.
+    #[serde(default)]
+    offset: u64,
+}
+
+impl PageQuery {
+    /// That part.
+    pub(crate) fn new(limit: Option<usize>, offset: u64) -> Self {
+        Self { limit, offset }
+    }
+
+    /// Limit and offset.
+    pub(crate) fn bounds(self) -> Result<(usize, u64), ApiError> {
+        Ok((limit(self.limit)?, self.offset))
+    }
+
+    /// A page of a list of so many things in all.
+    pub(crate) fn list(self, things: Vec<Value>, total: u64) -> Json<Value> {
+        let end = self.offset.saturating_add(things.len() as u64);
+        Json(json!({
+            "data": things,
+            "pagination": {
+                "total": total,
+                "limit": self.limit.unwrap_or(LIMIT_DEFAULT),
+                "offset": self.offset,
+                "has_more": end < total,
+            },
+        }))
+    }
+}
+
+/// The limit of a list, 1 to 100.
+pub(crate) fn limit(given: Option<usize>) -> Result<usize, ApiError> {
+    match given.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        limit => Err(ApiError::field("limit", format!("is {limit}: take 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// A JSON body; what can't be taken is named with its field. What only a shown trigger has is left out.
+pub(crate) struct Written<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Written<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, api: &Api) -> Result<Self, ApiError> {
+        let RawBody(bytes) = RawBody::from_request(request, api).await?;
+        // An empty body is how `curl -X POST` sends no wishes.
+        let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+        let mut body: Value = serde_json::from_slice(bytes)
+            .map_err(|error| ApiError::new(Code::InvalidRequestBody, format!("the body: {error}")))?;
+        if let Value::Object(fields) = &mut body {
+            fields.retain(|name, _| !SHOWN_ALONE.contains(&name.as_str()));
+        }
+        serde_path_to_error::deserialize(body).map(Self).map_err(|error| refused(&error))
+    }
+}
+
+fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let problem = error.inner().to_string();
+    let path = error.path().to_string();
+    let place = if path == "." { String::new() } else { path };
+    // Of a field that is missing or unknown the path names the parent, and the text the field.
+    let named = ["missing field `", "unknown field `"].iter().find_map(|start| {
+        let name = problem.strip_prefix(start)?.split('`').next()?;
+        (!place.ends_with(name)).then(|| name.to_owned())
+    });
+    let field = match (place.is_empty(), named) {
+        (true, Some(name)) => name,
+        (true, None) => "body".to_owned(),
+        (false, Some(name)) => format!("{place}.{name}"),
+        (false, None) => place,
+    };
+    let found = FieldProblem::new(field, problem);
+    ApiError::new(Code::InvalidTrigger, found.to_string()).with_details(json!([found]))
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_triggers::TriggerInput;
+
+    use super::*;
+
+    fn problem(text: &str) -> Value {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let error = serde_path_to_error::deserialize::<_, TriggerInput>(value).unwrap_err();
+        refused(&error).body("r")["error"]["details"][0]["field"].clone()
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_names_its_field() {
+        assert_eq!(problem(r#"{"enabled":true}"#), "name");
+        assert_eq!(problem(r#"{"name":"n","nmae":1}"#), "nmae");
+        assert_eq!(problem(r#"{"name":"n","chain_id":"x"}"#), "chain_id");
+        assert_eq!(
+            problem(r#"{"name":"n","conditions":[{"field":"tag1"}]}"#),
+            "conditions[0].condition_type"
+        );
+        assert_eq!(
+            problem(r#"{"name":"n","actions":[{"action_type":"rest","confg":{}}]}"#),
+            "actions[0].confg"
+        );
+        assert_eq!(problem("[1]"), "body");
+    }
+}

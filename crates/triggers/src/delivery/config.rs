@@ -1,0 +1,132 @@
+//! The settings of deliveries.
+
+use std::time::Duration;
+
+use bowline_types::Secret;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+use super::address::Allowed;
+
+/// Settings of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryConfig {
+    /// Deliveries of this process at a time.
+    pub workers: usize,
+    /// Deliveries of one organization at a time; 0 for all workers but a fifth.
+    pub tenant_in_flight_max: usize,
+    /// Deliveries to one host at a time; 0 for all workers but a fifth.
+    pub destination_in_flight_max: usize,
+    /// Attempts at one job, if its action does not say.
+    pub attempts_max: u32,
+    /// Seconds after which jobs of a process that died are delivered by another one.
+    pub lease_secs: u64,
+    /// Milliseconds between two looks for jobs of which no wake-up came.
+    pub poll_ms: u64,
+    /// Seconds that deliveries under way get when the process stops.
+    pub drain_secs: u64,
+    /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
+    pub allow: Vec<String>,
+    /// Where the Telegram Bot API is.
+    pub telegram_api_url: String,
+    /// The bot of actions that name none.
+    pub telegram_bot_token: Option<Secret>,
+    /// Whether actions may start programs of this machine.
+    pub mcp_stdio_allowed: bool,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            workers: 5,
+            tenant_in_flight_max: 0,
+            destination_in_flight_max: 0,
+            attempts_max: 5,
+            lease_secs: 60,
+            poll_ms: 1_000,
+            drain_secs: 10,
+            allow: Vec::new(),
+            telegram_api_url: "https://api.telegram.org".to_owned(),
+            telegram_bot_token: None,
+            mcp_stdio_allowed: false,
+        }
+    }
+}
+
+impl DeliveryConfig {
+    /// What is wrong with the values; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, value, min, max) in [
+            ("workers", self.workers as u64, 1, 10_000),
+            ("tenant_in_flight_max", self.tenant_in_flight_max as u64, 0, 10_000),
+            ("destination_in_flight_max", self.destination_in_flight_max as u64, 0, 10_000),
+            ("attempts_max", u64::from(self.attempts_max), 1, 20),
+            ("lease_secs", self.lease_secs, 3, 3_600),
+            ("poll_ms", self.poll_ms, 10, 60_000),
+            ("drain_secs", self.drain_secs, 0, 600),
+        ] {
+            if value < min || value > max {
+                problems.push(format!("triggers.delivery.{name} is {value}: take {min} to {max}"));
+            }
+        }
+        if let Err(problem) = Allowed::parse(&self.allow) {
+            problems.push(format!("triggers.delivery.allow: {problem}"));
+        }
+        if let Err(problem) = self.telegram_api() {
+            problems.push(format!("triggers.delivery.telegram_api_url: {problem}"));
+        }
+        problems
+    }
+
+    pub(super) fn telegram_api(&self) -> Result<Url, String> {
+        let url: Url = self.telegram_api_url.parse().map_err(|error| format!("is no address: {error}"))?;
+        let is_plain =
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+        if is_plain { Ok(url) } else { Err("must be http or https, without a query".to_owned()) }
+    }
+
+    pub(super) fn tenant_max(&self) -> usize {
+        self.share(self.tenant_in_flight_max)
+    }
+
+    pub(super) fn destination_max(&self) -> usize {
+        self.share(self.destination_in_flight_max)
+    }
+
+    fn share(&self, max: usize) -> usize {
+        let most = self.workers - (self.workers / 5).max(usize::from(self.workers > 1));
+        if max == 0 { most } else { max }
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_secs)
+    }
+
+    pub(super) fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(DeliveryConfig::default().problems(), Vec::<String>::new());
+        let default = DeliveryConfig::default;
+        for (config, named) in [
+            (DeliveryConfig { workers: 0, ..default() }, "workers"),
+            (DeliveryConfig { allow: vec!["nonsense".to_owned()], ..default() }, "allow"),
+            (DeliveryConfig { telegram_api_url: "ftp://h".to_owned(), ..default() }, "telegram_api_url"),
+            (DeliveryConfig { lease_secs: 1, ..default() }, "lease_secs"),
+        ] {
+            assert!(config.problems().join(";").contains(named), "{named}");
+        }
+        assert_eq!(default().tenant_max(), 4);
+        assert_eq!(DeliveryConfig { workers: 1, ..default() }.tenant_max(), 1);
+        assert_eq!(DeliveryConfig { workers: 2, ..default() }.tenant_max(), 1);
+    }
+}

@@ -1,0 +1,122 @@
+//! Where a worker's jobs come from: the store, or Redis, which only says which ones to ask the store for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_runtime::Shutdown;
+use bowline_store::{ChangeKind, Claim, ClaimedJob, QueueWaiter, StoreError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::in_hand::InHand;
+
+/// Between two tries at a store that is away.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Gets jobs.
+pub(crate) struct Feed {
+    shared: Arc<Shared>,
+    in_hand: Arc<InHand>,
+    shutdown: Shutdown,
+    changes: watch::Receiver<u64>,
+    waiter: Option<QueueWaiter>,
+    /// The last wake-up that was obeyed.
+    heard: u64,
+    is_away: bool,
+}
+
+impl Feed {
+    pub(crate) fn new(shared: Arc<Shared>, in_hand: Arc<InHand>, shutdown: Shutdown) -> Self {
+        let changes = shared.store.changes().watch();
+        let waiter = shared.queue.as_ref().map(|queue| queue.waiter());
+        Self { shared, in_hand, shutdown, changes, waiter, heard: 0, is_away: false }
+    }
+
+    /// Jobs, as soon as there are some; none once the shutdown has begun.
+    pub(crate) async fn next(&mut self, limit: usize) -> Vec<ClaimedJob> {
+        while !self.shutdown.has_begun() {
+            // Read before the claim: what comes meanwhile is heard of afterwards.
+            self.heard = self.shared.store.changes().epoch(ChangeKind::Jobs);
+            match self.claim(limit).await {
+                Ok(jobs) if !jobs.is_empty() => {
+                    self.is_away = false;
+                    return jobs;
+                }
+                Ok(_) => {
+                    self.is_away = false;
+                    self.wait().await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_away, true) {
+                        tracing::warn!(component = "triggers", %error, "Jobs can't be claimed, retrying");
+                    }
+                    self.pause(PAUSE).await;
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    async fn claim(&mut self, limit: usize) -> Result<Vec<ClaimedJob>, StoreError> {
+        let Shared { queue, instance, .. } = &*self.shared;
+        let Some(queue) = queue else { return self.claim_from_store(Claim::Next { limit }).await };
+        match queue.take(instance, limit).await {
+            Ok(ids) if ids.is_empty() => Ok(Vec::new()),
+            Ok(ids) => {
+                let jobs = self.claim_from_store(Claim::These(ids.clone())).await?;
+                // What is not settled comes back when this process's heartbeat stops, and is nobody's by then.
+                drop(queue.settle(instance, &ids).await);
+                Ok(jobs)
+            }
+            Err(error) => {
+                if !error.is_known_absence() {
+                    tracing::warn!(component = "triggers", %error, "Redis is away, jobs come from the store");
+                }
+                self.claim_from_store(Claim::Next { limit }).await
+            }
+        }
+    }
+
+    async fn claim_from_store(&self, claim: Claim) -> Result<Vec<ClaimedJob>, StoreError> {
+        let Shared { store, clock, config, instance, .. } = &*self.shared;
+        let jobs = store.claim_jobs(claim, instance, config.lease(), clock.now()).await?;
+        for job in &jobs {
+            self.in_hand.take(job.job.job.job_id, job.claim);
+        }
+        Ok(jobs)
+    }
+
+    /// Until there may be something to claim.
+    async fn wait(&mut self) {
+        let poll = self.shared.config.poll();
+        if let Some(waiter) = &mut self.waiter {
+            tokio::select! {
+                () = waiter.wait(poll) => {}
+                () = self.shutdown.begun() => {}
+            }
+            return;
+        }
+        let until = Instant::now() + poll;
+        loop {
+            if self.shared.store.changes().epoch(ChangeKind::Jobs) != self.heard {
+                return;
+            }
+            tokio::select! {
+                changed = tokio::time::timeout_at(until, self.changes.changed()) => {
+                    if !matches!(changed, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                () = self.shutdown.begun() => return,
+            }
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.shutdown.begun() => {}
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Encrypts the secrets of actions with the node's key. Each is bound to its action and its place: what is
+//! copied elsewhere does not open.
+//!
+//! XChaCha20-Poly1305 with a random nonce of 24 bytes: two of them never meet, however many secrets there are.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// The first byte of what is sealed, for the day when there is another way.
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 24;
+
+/// What a secret is bound to.
+fn place(action_id: Uuid, field: &str) -> Vec<u8> {
+    format!("{action_id}|{field}").into_bytes()
+}
+
+/// Seals and opens secrets.
+pub(crate) struct Vault(XChaCha20Poly1305);
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+/// Secrets by their place in the configuration.
+pub(crate) type Secrets = BTreeMap<String, Zeroizing<String>>;
+
+impl Vault {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(XChaCha20Poly1305::new(&Key::from(*key)))
+    }
+
+    /// Encrypts; none if there is nothing to encrypt.
+    ///
+    /// # Errors
+    /// That the system has no randomness.
+    pub(crate) fn seal(&self, action_id: Uuid, secrets: &Secrets) -> Result<Option<Vec<u8>>, String> {
+        let mut sealed = BTreeMap::new();
+        for (field, secret) in secrets {
+            let mut nonce = [0; NONCE_BYTES];
+            getrandom::fill(&mut nonce).map_err(|error| format!("no randomness: {error}"))?;
+            let payload = Payload { msg: secret.as_bytes(), aad: &place(action_id, field) };
+            let text = self.0.encrypt(&XNonce::from(nonce), payload);
+            let text = text.map_err(|_| "a secret can't be encrypted".to_owned())?;
+            sealed.insert(field, STANDARD.encode([&nonce[..], &text].concat()));
+        }
+        if sealed.is_empty() {
+            return Ok(None);
+        }
+        let mut bytes = vec![VERSION];
+        bytes.extend(serde_json::to_vec(&sealed).map_err(|error| error.to_string())?);
+        Ok(Some(bytes))
+    }
+
+    /// Decrypts.
+    ///
+    /// # Errors
+    /// That they were sealed with another key, for another action, or were changed.
+    pub(crate) fn open(&self, action_id: Uuid, sealed: Option<&[u8]>) -> Result<Secrets, String> {
+        let Some(sealed) = sealed else { return Ok(Secrets::new()) };
+        let wrong =
+            || "the secrets can't be opened: this node's key is not the one they were sealed with".to_owned();
+        let text = sealed.strip_prefix(&[VERSION]).ok_or_else(wrong)?;
+        let fields: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|_| wrong())?;
+        let open = |(field, text): (String, String)| {
+            let bytes = STANDARD.decode(text).ok()?;
+            let (nonce, text) = bytes.split_at_checked(NONCE_BYTES)?;
+            let nonce = XNonce::try_from(nonce).ok()?;
+            let payload = Payload { msg: text, aad: &place(action_id, &field) };
+            let secret = String::from_utf8(self.0.decrypt(&nonce, payload).ok()?).ok()?;
+            Some((field, Zeroizing::new(secret)))
+        };
+        fields.into_iter().map(|field| open(field).ok_or_else(wrong)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_where_it_belongs() {
+        let owner = Uuid::from_u128(2);
+        let vault = Vault::new(&[7; 32]);
+        let secrets = Secrets::from([("auth_token".to_owned(), Zeroizing::new("hunter2".to_owned()))]);
+        let sealed = vault.seal(owner, &secrets).unwrap().unwrap();
+        assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
+        assert_eq!(vault.open(owner, Some(&sealed)).unwrap(), secrets);
+        assert_ne!(vault.seal(owner, &secrets).unwrap().unwrap(), sealed);
+
+        assert!(vault.open(Uuid::from_u128(9), Some(&sealed)).is_err());
+        assert!(Vault::new(&[8; 32]).open(owner, Some(&sealed)).is_err());
+        let renamed = String::from_utf8(sealed).unwrap().replace("auth_token", "bot_token");
+        assert!(vault.open(owner, Some(renamed.as_bytes())).is_err());
+        assert_eq!(vault.open(owner, None).unwrap(), Secrets::new());
+        assert_eq!(vault.seal(owner, &Secrets::new()).unwrap(), None);
+    }
+}

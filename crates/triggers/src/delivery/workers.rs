@@ -1,0 +1,396 @@
+//! The workers of a process: they claim jobs in batches, deliver a few at a time, and let no organization and no
+//! receiver have all of them.
+//!
+//! When the process is to stop nothing more is claimed; what nobody has begun is given back at once, and deliveries
+//! under way get some time. One that does not end by then is given back too: it may have arrived, so the attempt counts,
+//! and its repetition has the same id.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_runtime::{Shutdown, Tasks};
+use bowline_store::{BreakerKey, ClaimedJob, StoreError};
+use bowline_types::{TenantId, Timestamp};
+use futures_util::future::BoxFuture;
+use metrics::gauge;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::action::{Parcel, Readied};
+use super::breakers::{Breakers, Passage};
+use super::catalog::{Catalog, KnownTrigger};
+use super::conclusion::{Attempt, Done, cancel, conclude, give_back};
+use super::feed::Feed;
+use super::in_hand::InHand;
+use super::metrics::ACTIVE;
+use super::outcome::{Failure, Outcome};
+use super::reports::{Reports, WAITING_MAX};
+use super::upkeep;
+
+/// Jobs that are claimed at a time at most.
+const CLAIM_MAX: usize = 256;
+
+/// Jobs are claimed ahead for about so long at the present speed.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// A job that has to wait for its organization's or its receiver's other deliveries comes back after so long.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What an attempt may take beyond what its action allows, before it is ended from outside.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Starts everything that a process with workers does.
+pub(super) fn spawn(shared: &Arc<Shared>, tasks: &Tasks) {
+    let shutdown = tasks.shutdown().clone();
+    let breakers = Arc::new(Breakers::new(Arc::clone(&shared.store), Arc::clone(&shared.clock)));
+    let workers = Workers::new(Arc::clone(shared), Arc::clone(&breakers), shutdown.clone());
+    tasks.spawn("workers", workers.run());
+    tasks.spawn("job upkeep", upkeep::look_after(Arc::clone(shared), breakers, shutdown.clone()));
+    if let Some(queue) = shared.queue.clone() {
+        tasks.spawn("job relay", upkeep::relay(Arc::clone(shared), queue, shutdown));
+    }
+}
+
+/// What each delivery needs of the others.
+struct Bench {
+    shared: Arc<Shared>,
+    breakers: Arc<Breakers>,
+    catalog: Catalog,
+    done: mpsc::Sender<Done>,
+}
+
+/// A job, with what carrying it out takes.
+struct Prepared {
+    job: ClaimedJob,
+    trigger: Arc<KnownTrigger>,
+    action: Readied,
+}
+
+impl Prepared {
+    fn tenant_id(&self) -> TenantId {
+        self.job.job.job.tenant_id
+    }
+
+    fn destination(&self) -> &str {
+        self.action.as_ref().map_or("", |action| &action.destination)
+    }
+}
+
+/// Who has how many deliveries under way.
+#[derive(Default)]
+struct UnderWay {
+    tenants: HashMap<TenantId, usize>,
+    destinations: HashMap<String, usize>,
+}
+
+struct Workers {
+    bench: Arc<Bench>,
+    in_hand: Arc<InHand>,
+    shutdown: Shutdown,
+    waiting: VecDeque<Prepared>,
+    running: JoinSet<()>,
+    of_tasks: HashMap<tokio::task::Id, Arc<Prepared>>,
+    under_way: UnderWay,
+    reports: mpsc::Receiver<Done>,
+    /// When jobs were given back last because others of theirs were under way.
+    gave_back: Option<Instant>,
+    ended: u64,
+    speed: Speed,
+}
+
+/// How many deliveries end a second, lately.
+struct Speed {
+    since: Instant,
+    ended: u64,
+    a_second: f64,
+}
+
+impl Speed {
+    fn count(&mut self, ended: u64) {
+        let past = self.since.elapsed();
+        if past >= Duration::from_millis(250) {
+            self.a_second = (ended - self.ended) as f64 / past.as_secs_f64();
+            (self.since, self.ended) = (Instant::now(), ended);
+        }
+    }
+}
+
+impl Workers {
+    fn new(shared: Arc<Shared>, breakers: Arc<Breakers>, shutdown: Shutdown) -> Self {
+        let (done, reports) = mpsc::channel(WAITING_MAX);
+        let catalog = Catalog::new(Arc::clone(&shared.store), Arc::clone(&shared.actions));
+        Self {
+            bench: Arc::new(Bench { shared, breakers, catalog, done }),
+            in_hand: Arc::default(),
+            shutdown,
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+            of_tasks: HashMap::new(),
+            under_way: UnderWay::default(),
+            reports,
+            gave_back: None,
+            ended: 0,
+            speed: Speed { since: Instant::now(), ended: 0, a_second: 0.0 },
+        }
+    }
+
+    /// Delivers until the shutdown begins, and then until everything is reported.
+    async fn run(mut self) -> Result<(), StoreError> {
+        let (_, nothing) = mpsc::channel(1);
+        let reports = Reports {
+            shared: Arc::clone(&self.bench.shared),
+            breakers: Arc::clone(&self.bench.breakers),
+            in_hand: Arc::clone(&self.in_hand),
+        };
+        // Both are ended with this task, however it ends: what nobody prolongs comes back by itself.
+        let mut beside = JoinSet::new();
+        beside.spawn(upkeep::prolong(Arc::clone(&self.bench.shared), Arc::clone(&self.in_hand)));
+        let received = std::mem::replace(&mut self.reports, nothing);
+        let mut reporting = JoinSet::new();
+        reporting.spawn(reports.run(received));
+        self.deliver().await;
+        self.drain().await;
+        drop(self.bench);
+        reporting.join_next().await;
+        gauge!(ACTIVE).set(0.0);
+        Ok(())
+    }
+
+    async fn deliver(&mut self) {
+        let feed =
+            Feed::new(Arc::clone(&self.bench.shared), Arc::clone(&self.in_hand), self.shutdown.clone());
+        let mut idle = Some(feed);
+        let mut claiming: Option<BoxFuture<'static, (Feed, Vec<Prepared>)>> = None;
+        loop {
+            self.start_waiting().await;
+            if self.wants_more()
+                && let Some(feed) = idle.take()
+            {
+                claiming = Some(Box::pin(claim(feed, Arc::clone(&self.bench), self.batch())));
+            }
+            tokio::select! {
+                (feed, jobs) = async { match &mut claiming { Some(claim) => claim.await, None => std::future::pending().await } } => {
+                    claiming = None;
+                    idle = Some(feed);
+                    self.waiting.extend(jobs);
+                }
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
+                () = tokio::time::sleep(BUSY_PAUSE), if !self.waiting.is_empty() => {}
+                () = self.shutdown.begun() => break,
+            }
+        }
+        // A claim is not left half done: what it got would be missing until its lease ends.
+        if let Some(claim) = claiming {
+            self.waiting.extend(claim.await.1);
+        }
+    }
+
+    fn wants_more(&mut self) -> bool {
+        let is_full = self.waiting.len() >= self.batch().div_ceil(2);
+        !is_full && !self.shutdown.has_begun()
+    }
+
+    fn batch(&self) -> usize {
+        let ahead = (self.speed.a_second * AHEAD.as_secs_f64()) as usize;
+        ahead.clamp(self.bench.shared.config.workers.min(CLAIM_MAX), CLAIM_MAX)
+    }
+
+    /// Begins what may be begun, and gives back what only keeps others from being claimed.
+    async fn start_waiting(&mut self) {
+        let workers = self.bench.shared.config.workers;
+        while self.running.len() < workers {
+            let Some(index) = self.waiting.iter().position(|job| self.may_start(job)) else { break };
+            let Some(job) = self.waiting.remove(index) else { break };
+            self.start(job);
+        }
+        let is_stuck = self.running.len() < workers && self.waiting.len() >= self.batch().div_ceil(2);
+        if is_stuck && self.gave_back.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
+            self.gave_back = Some(Instant::now());
+            let now = self.now();
+            for job in std::mem::take(&mut self.waiting) {
+                self.report(give_back(&job.job, BUSY_PAUSE, "busy", now)).await;
+            }
+        }
+    }
+
+    fn may_start(&self, job: &Prepared) -> bool {
+        let config = &self.bench.shared.config;
+        let of_tenant = self.under_way.tenants.get(&job.tenant_id()).copied().unwrap_or(0);
+        let of_destination = self.under_way.destinations.get(job.destination()).copied().unwrap_or(0);
+        of_tenant < config.tenant_max() && of_destination < config.destination_max()
+    }
+
+    fn start(&mut self, job: Prepared) {
+        *self.under_way.tenants.entry(job.tenant_id()).or_default() += 1;
+        *self.under_way.destinations.entry(job.destination().to_owned()).or_default() += 1;
+        let job = Arc::new(job);
+        let task = self.running.spawn(carry_out(Arc::clone(&self.bench), Arc::clone(&job)));
+        self.of_tasks.insert(task.id(), job);
+        gauge!(ACTIVE).set(self.running.len() as f64);
+    }
+
+    async fn ended(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(job) = self.of_tasks.remove(&id) else { return };
+        self.under_way.end(&job);
+        self.ended += 1;
+        self.speed.count(self.ended);
+        gauge!(ACTIVE).set(self.running.len() as f64);
+        if let Err(error) = ended {
+            let failure = if error.is_cancelled() {
+                Failure::passing("SHUTDOWN", "the process stopped before there was an answer")
+            } else {
+                tracing::error!(component = "triggers", job_id = %job.job.job.job.job_id, %error, "A delivery panicked");
+                Failure::passing("INTERNAL", "the delivery failed within the node")
+            };
+            let began = self.now();
+            let bench = Arc::clone(&self.bench);
+            bench.conclude(&job, Outcome::Failed(failure), began, Duration::ZERO).await;
+        }
+    }
+
+    async fn drain(&mut self) {
+        let now = self.now();
+        for job in std::mem::take(&mut self.waiting) {
+            self.report(give_back(&job.job, Duration::ZERO, "shutdown", now)).await;
+        }
+        let until = Instant::now() + Duration::from_secs(self.bench.shared.config.drain_secs);
+        while !self.running.is_empty() {
+            match tokio::time::timeout_at(until, self.running.join_next_with_id()).await {
+                Ok(Some(ended)) => self.ended(ended).await,
+                Ok(None) => break,
+                Err(_) => {
+                    self.running.abort_all();
+                    while let Some(ended) = self.running.join_next_with_id().await {
+                        self.ended(ended).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn report(&self, done: Done) {
+        // Nobody receives only if this task is being ended itself.
+        drop(self.bench.done.send(done).await);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.bench.shared.clock.now()
+    }
+}
+
+impl UnderWay {
+    fn end(&mut self, job: &Prepared) {
+        let tenant_id = job.tenant_id();
+        if let Some(count) = self.tenants.get_mut(&tenant_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.tenants.remove(&tenant_id);
+            }
+        }
+        if let Some(count) = self.destinations.get_mut(job.destination()) {
+            *count -= 1;
+            if *count == 0 {
+                self.destinations.remove(job.destination());
+            }
+        }
+    }
+}
+
+/// Claims jobs and finds out what they take.
+async fn claim(mut feed: Feed, bench: Arc<Bench>, limit: usize) -> (Feed, Vec<Prepared>) {
+    let jobs = feed.next(limit).await;
+    let mut prepared = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        match bench.prepare(job).await {
+            Ok(job) => prepared.push(job),
+            Err(done) => drop(bench.done.send(*done).await),
+        }
+    }
+    (feed, prepared)
+}
+
+impl Bench {
+    async fn prepare(&self, job: ClaimedJob) -> Result<Prepared, Box<Done>> {
+        let (trigger_id, action_id) = (job.job.job.trigger_id, job.job.job.action_id);
+        let trigger = match self.catalog.trigger(trigger_id).await {
+            Ok(Some(trigger)) => trigger,
+            Ok(None) => return Err(Box::new(cancel(&job, "the trigger was deleted"))),
+            Err(error) => {
+                tracing::warn!(component = "triggers", %error, "A job's trigger can't be read, retrying");
+                return Err(Box::new(give_back(&job, BUSY_PAUSE, "busy", self.shared.clock.now())));
+            }
+        };
+        let action = trigger.action(action_id).cloned();
+        match action {
+            Some(action) => Ok(Prepared { job, trigger, action }),
+            None => Err(Box::new(cancel(&job, "the action was deleted"))),
+        }
+    }
+
+    async fn conclude(&self, job: &Prepared, outcome: Outcome, began: Timestamp, took: Duration) {
+        let attempts_max = match &job.action {
+            Ok(action) => action.attempts_max.unwrap_or(self.shared.config.attempts_max),
+            Err(_) => 1,
+        };
+        let is_shutdown = matches!(&outcome, Outcome::Failed(failure) if failure.code == "SHUTDOWN");
+        let attempt = Attempt {
+            job: &job.job,
+            destination: job.destination(),
+            // Whoever is stopped is not to blame for it.
+            attempts_max: if is_shutdown { u32::MAX } else { attempts_max },
+            began,
+            took,
+            worker: &self.shared.instance,
+            settings: (!is_shutdown).then_some(job.trigger.breaker),
+        };
+        let done = conclude(&attempt, outcome, &self.breakers, self.shared.clock.now());
+        drop(self.done.send(done).await);
+    }
+}
+
+/// One attempt, if the circuit breakers let it pass.
+async fn carry_out(bench: Arc<Bench>, job: Arc<Prepared>) {
+    let clock = &bench.shared.clock;
+    let keys = [
+        BreakerKey::Trigger(job.job.job.job.trigger_id),
+        BreakerKey::Destination(job.destination().to_owned()),
+    ];
+    match bench.breakers.pass(&keys).await {
+        Ok(Passage::Free) => {}
+        Ok(Passage::Barred(wait)) => {
+            drop(bench.done.send(give_back(&job.job, wait, "breaker", clock.now())).await);
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(component = "triggers", %error, "Circuit breakers can't be read, retrying");
+            drop(bench.done.send(give_back(&job.job, BUSY_PAUSE, "busy", clock.now())).await);
+            return;
+        }
+    }
+    let (began, since) = (clock.now(), Instant::now());
+    let outcome = attempt(&bench, &job, began).await;
+    bench.conclude(&job, outcome, began, since.elapsed()).await;
+}
+
+async fn attempt(bench: &Bench, job: &Prepared, now: Timestamp) -> Outcome {
+    let action = match &job.action {
+        Ok(action) => action,
+        Err(failure) => return Outcome::Failed(failure.clone()),
+    };
+    let parcel = match Parcel::of(&job.job.job, &job.trigger.name, now) {
+        Ok(parcel) => parcel,
+        Err(failure) => return Outcome::Failed(failure),
+    };
+    let time_max = action.kind.time_max() + SLACK;
+    match tokio::time::timeout(time_max, bench.shared.actions.deliver(action, &parcel)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::Failed(Failure::passing("TIMEOUT", "the attempt did not end")),
+    }
+}

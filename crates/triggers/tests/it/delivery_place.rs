@@ -1,0 +1,69 @@
+//! An empty store: an SQLite folder, or a PostgreSQL database of its own.
+
+use std::sync::Arc;
+
+use bowline_store::{LineStore, PostgresConfig, PostgresStore, SqliteConfig, SqliteStore};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    Folder(tempfile::TempDir),
+    Database(String),
+}
+
+impl Place {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        match engine {
+            Engine::Sqlite => Self::Folder(tempfile::tempdir().unwrap()),
+            Engine::Postgres => {
+                let name = format!("triggers_{}", Uuid::new_v4().simple());
+                on_server(&format!("CREATE DATABASE {name}")).await;
+                Self::Database(name)
+            }
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Arc<dyn LineStore> {
+        match self {
+            Self::Folder(folder) => {
+                let config = SqliteConfig::at(folder.path().join("bowline.db"));
+                Arc::new(SqliteStore::open(config).await.unwrap().0)
+            }
+            Self::Database(name) => {
+                let config = PostgresConfig { connections_max: 4, ..PostgresConfig::at(url_of(name)) };
+                Arc::new(PostgresStore::open(config).await.unwrap().0)
+            }
+        }
+    }
+
+    pub(crate) async fn remove(self) {
+        if let Self::Database(name) = self {
+            on_server(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+fn server() -> String {
+    std::env::var("BOWLINE_TEST_DATABASE_URL").expect(
+        "BOWLINE_TEST_DATABASE_URL names no PostgreSQL: run `cargo xtask test`, which starts a private one",
+    )
+}
+
+fn url_of(name: &str) -> String {
+    let server = server();
+    let (address, options) = server.split_once('?').unwrap_or((&server, ""));
+    format!("{}/{name}?{options}", address.rsplit_once('/').unwrap().0)
+}
+
+async fn on_server(sql: &str) {
+    let mut connection = PgConnection::connect(&server()).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
