@@ -91,7 +91,7 @@ pub(super) fn job_letters(facts: &TriggerFacts) -> Finding {
         0 => Finding::ok("no job was given up"),
         _ => Finding::warn(
             "jobs were given up after as many tries as the settings say",
-            "bowline deliveries list --state dead; mend the cause, then bowline deliveries redeliver --state dead",
+            "bowline deliveries list --state dead; mend the cause, then bowline deliveries redeliver --all",
         ),
     };
     finding.held_against("jobs given up", actions.dead, 1)
@@ -107,7 +107,7 @@ pub(super) fn breakers(facts: &TriggerFacts) -> Finding {
     }
     let triggers = fact(facts, |store| &store.matching).map_or(0, |matching| matching.triggers);
     let open = breakers.iter().filter(|breaker| breaker.kind == "trigger").count() as u64;
-    let fix = "mend the receiver: a try a minute finds it out by itself; or bowline triggers reset-breaker TRIGGER_ID";
+    let fix = "mend the receiver: a try a minute finds it out by itself; or bowline triggers breaker TRIGGER_ID --reset";
     let finding = if triggers > 0 && open >= triggers {
         Finding::fail("the circuit breakers of all triggers are open: no action is carried out", fix)
     } else {
