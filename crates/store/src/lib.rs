@@ -83,7 +83,7 @@ pub use sqlite::{
     SqliteConfig, SqliteInspector, SqliteSnapshot, SqliteStore, copy_sqlite, fold_sqlite_log,
     sqlite_companions,
 };
-pub use tail::Tail;
+pub use tail::{Listening, Tail};
 pub use trigger_records::{
     ActionRecord, BreakerSettings, ConditionRecord, MatchCommit, ProcessedEvent, PutTrigger, StateKey,
     TriggerChange, TriggerFilter, TriggerRecord,

@@ -9,16 +9,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bowline_types::StreamId;
 use tokio::sync::watch;
 
+/// Whether this process hears of what other processes write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// How often it has begun to listen; 0 for ever where nobody else writes.
+    pub connects: u64,
+    /// Whether it listens now.
+    pub is_on: bool,
+}
+
 /// The ends of the streams that somebody waits on; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tail {
     any: Arc<watch::Sender<u64>>,
+    listening: Arc<watch::Sender<Listening>>,
     streams: Arc<Mutex<HashMap<StreamId, watch::Sender<u64>>>>,
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { any: Arc::new(watch::Sender::new(0)), streams: Arc::default() }
+        let listening = Arc::new(watch::Sender::new(Listening::default()));
+        Self { any: Arc::new(watch::Sender::new(0)), listening, streams: Arc::default() }
     }
 }
 
@@ -31,6 +42,19 @@ impl Tail {
     /// Changes whenever any stream has grown.
     pub fn watch_any(&self) -> watch::Receiver<u64> {
         self.any.subscribe()
+    }
+
+    /// Changes whenever this process begins to hear of the others' writes, or stops.
+    pub fn listening(&self) -> watch::Receiver<Listening> {
+        self.listening.subscribe()
+    }
+
+    /// Takes note of that.
+    pub(crate) fn set_listening(&self, is_on: bool) {
+        self.listening.send_modify(|listening| {
+            listening.connects += u64::from(is_on && !listening.is_on);
+            listening.is_on = is_on;
+        });
     }
 
     /// Tells the waiters of a stream that its head is at least `head`.

@@ -3,6 +3,7 @@
 //! Every call names the organization, and another one's triggers are absent to it. Events are matched elsewhere.
 
 mod backtest;
+mod backtest_cursor;
 mod compose;
 mod dry_run;
 mod explanation;
@@ -418,6 +419,10 @@ impl Handle {
 
     fn actions(&self) -> &dyn crate::ActionRules {
         &*self.0.dependencies.actions
+    }
+
+    fn store(&self) -> &dyn bowline_store::LineStore {
+        &*self.0.dependencies.store
     }
 
     fn now(&self) -> Timestamp {

@@ -4,6 +4,7 @@
 //! them out. They meet in the store and nowhere else: each may run in a process of its own.
 
 mod actions;
+mod chapters;
 pub mod checks;
 mod config;
 mod delivery;
@@ -17,6 +18,7 @@ mod rules;
 mod service;
 
 pub use actions::{ActionRules, SealedConfig};
+pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
 pub use delivery::{Deliveries, DeliveryConfig, DeliveryDependencies, TestAttempt, TestSend};
 pub use error::TriggerError;

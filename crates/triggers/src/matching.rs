@@ -1,21 +1,190 @@
-//! Follows chains and writes jobs for what triggers match.
+//! Follows chains, and organizations' own streams, and writes jobs for what triggers match.
+//!
+//! A stream is matched by one process at a time, whoever has its lease; a step moves the cursor and writes jobs,
+//! memory and marks in one transaction, so a process that dies or sleeps loses and doubles nothing. What can't be
+//! matched is set aside and never holds up what is behind it; a queue that is full holds everything up.
 
-use bowline_runtime::Shutdown;
-use bowline_store::StoreError;
+mod jobs;
+mod lane;
+mod log;
+mod page;
+mod pressure;
+mod recall;
+mod ruleset;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_runtime::{Clock, Shutdown};
+use bowline_store::{LineStore, Listening, StoreError};
+use bowline_types::{StreamId, Timestamp, public_tenant};
+use metrics::gauge;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::lane::Lane;
+use self::log::Log;
+use self::pressure::Pressure;
+use self::ruleset::Ruleset;
 use crate::config::MatchingConfig;
+use crate::metrics::LISTENING;
 use crate::service::Dependencies;
 
+/// The follower whose cursors say how far streams are matched.
+pub(crate) const FOLLOWER: &str = "triggers";
+
+/// Between two looks at the queue, at new streams and at what is to be logged.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Between two lines that say that polling goes on.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Between two lines with the counts of events.
+const COUNTS: Duration = Duration::from_secs(30);
+
+/// Between two looks for marks that are old.
+const FORGETTING: Duration = Duration::from_secs(600);
+
+/// Marks that are forgotten at a time.
+const FORGOTTEN_AT_ONCE: u64 = 10_000;
+
+/// What all lanes share.
 #[derive(Debug)]
-pub(crate) struct Matcher;
+pub(crate) struct Shared {
+    pub(crate) config: MatchingConfig,
+    pub(crate) store: Arc<dyn LineStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) instance: String,
+    pub(crate) holder: Uuid,
+    pub(crate) rules: Ruleset,
+    pub(crate) pressure: Pressure,
+    pub(crate) log: Log,
+}
+
+/// The task that matches.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    shared: Arc<Shared>,
+}
 
 impl Matcher {
-    pub(crate) fn new(_config: &MatchingConfig, _dependencies: &Dependencies) -> Self {
-        Self
+    pub(crate) fn new(config: &MatchingConfig, dependencies: &Dependencies) -> Self {
+        let Dependencies { store, clock, instance, .. } = dependencies.clone();
+        let shared = Shared {
+            config: config.clone(),
+            store,
+            clock,
+            instance,
+            holder: Uuid::new_v4(),
+            rules: Ruleset::default(),
+            pressure: Pressure::new(config),
+            log: Log::new(config.log_each_event),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
+    /// Matches until the shutdown begins.
+    ///
+    /// # Errors
+    /// None at present: whatever goes wrong is tried again.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
-        shutdown.begun().await;
+        let shared = self.shared;
+        let mut lanes = JoinSet::new();
+        let mut followed = HashSet::new();
+        let mut grown = shared.store.tail().watch_any();
+        let mut listening = shared.store.tail().listening();
+        say_listening(&shared, *listening.borrow_and_update());
+        let began = Instant::now();
+        let (mut heartbeat, mut counts, mut forgetting) = (began + HEARTBEAT, began + COUNTS, began);
+        let mut look = began;
+        while !shutdown.has_begun() {
+            shared.pressure.look(shared.store.as_ref(), shared.clock.now()).await;
+            let is_due = Instant::now() >= look;
+            if is_due || grown.has_changed().unwrap_or(false) {
+                grown.borrow_and_update();
+                look = Instant::now() + Duration::from_millis(shared.config.poll_ms);
+                match wanted(&shared, &followed).await {
+                    Ok(streams) => {
+                        for stream in streams {
+                            followed.insert(stream);
+                            lanes.spawn(Lane::new(Arc::clone(&shared), stream).run(shutdown.clone()));
+                        }
+                    }
+                    Err(error) => shared.log.trouble("Streams can't be listed", &error),
+                }
+            }
+            shared.log.tick();
+            let now = Instant::now();
+            if now >= heartbeat {
+                heartbeat = now + HEARTBEAT;
+                shared.log.heartbeat(shared.config.poll_ms);
+            }
+            if now >= counts {
+                counts = now + COUNTS;
+                shared.log.counts();
+            }
+            if now >= forgetting {
+                forgetting = now + FORGETTING;
+                forget(&shared).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                Ok(()) = listening.changed() => say_listening(&shared, *listening.borrow_and_update()),
+                () = shutdown.begun() => {}
+            }
+        }
+        while lanes.join_next().await.is_some() {}
+        shared.log.tick();
+        shared.log.counts();
         Ok(())
+    }
+}
+
+/// Streams that triggers may be about and that no lane follows yet.
+async fn wanted(shared: &Shared, followed: &HashSet<StreamId>) -> Result<Vec<StreamId>, StoreError> {
+    shared.rules.refresh(shared.store.as_ref()).await?;
+    let mut streams = Vec::new();
+    for head in shared.store.streams().await? {
+        let stream = head.stream;
+        let is_chain = stream.tenant_id == public_tenant();
+        let is_wanted = is_chain || shared.rules.read().follows_line_of(stream.tenant_id);
+        if is_wanted && !followed.contains(&stream) {
+            streams.push(stream);
+        }
+    }
+    Ok(streams)
+}
+
+/// Wake-ups of other processes come over PostgreSQL; a store of one process has only its own.
+fn say_listening(shared: &Shared, listening: Listening) {
+    if shared.store.engine() == "sqlite" {
+        tracing::info!(component = "triggers", "Listening for wake-ups of this process");
+        gauge!(LISTENING).set(1.0);
+        return;
+    }
+    gauge!(LISTENING).set(f64::from(u8::from(listening.is_on)));
+    if listening.is_on {
+        tracing::info!(
+            component = "triggers",
+            connects = listening.connects,
+            "Listening for PostgreSQL NOTIFY"
+        );
+    } else if listening.connects > 0 {
+        tracing::warn!(component = "triggers", "No wake-ups come, polling finds events until they do");
+    }
+}
+
+async fn forget(shared: &Shared) {
+    let days = i64::try_from(shared.config.processed_keep_days).unwrap_or(i64::MAX);
+    let age = days.saturating_mul(24 * 60 * 60 * 1_000_000);
+    let before = Timestamp::from_micros(shared.clock.now().micros().saturating_sub(age));
+    loop {
+        match shared.store.forget_processed(before, FORGOTTEN_AT_ONCE).await {
+            Ok(forgotten) if forgotten >= FORGOTTEN_AT_ONCE => {}
+            Ok(_) => return,
+            Err(error) => return shared.log.trouble("Old marks stay", &error),
+        }
     }
 }

@@ -1,23 +1,29 @@
 //! What a trigger may be, and when it holds.
+//!
+//! A rule is a pure function of an event's facts and of what its conditions remember. [`index`] finds the triggers
+//! that an event may match without looking at the others; it only ever finds too many, and the rule decides.
 
-use bowline_store::ConditionRecord;
+mod decimal;
+mod explain;
+mod facts;
+mod fields;
+mod index;
+mod memory;
+mod node;
+mod parse;
+mod paths;
+mod trigger;
 
-use crate::FieldProblem;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use explain::explain;
+pub(crate) use facts::Facts;
+pub(crate) use index::{Index, Seen};
+pub(crate) use memory::{Fallback, State};
+pub(crate) use node::MemoryName;
+pub(crate) use parse::compile_conditions;
+pub(crate) use trigger::{Advance, Reversal, Rule, streams_of};
 
 /// The registry of triggers on an organization's own streams.
 pub(crate) const LINE: &str = "line";
-
-pub(crate) struct Node;
-
-impl Node {
-    pub(crate) fn is_stateful(&self) -> bool {
-        false
-    }
-}
-
-pub(crate) fn compile_conditions(
-    _registry: Option<&str>,
-    _conditions: &[ConditionRecord],
-) -> Result<Node, Vec<FieldProblem>> {
-    Ok(Node)
-}

@@ -41,6 +41,7 @@ async fn hear_all(pool: &PgPool, tail: &Tail, changes: &Changes, guard: &Guard) 
         match PgListener::connect_with(pool).await {
             Ok(listener) => {
                 let ended = follow(listener, tail, changes).await;
+                tail.set_listening(false);
                 // The first to notice a database that is gone, before any caller does.
                 guard.suspect();
                 tracing::warn!(component = "store", error = %ended, "Notifications broke off, polling until they are back");
@@ -58,6 +59,7 @@ async fn follow(mut listener: PgListener, tail: &Tail, changes: &Changes) -> sql
     if let Err(error) = listener.listen_all([CHANNEL, changes::CHANNEL]).await {
         return error;
     }
+    tail.set_listening(true);
     tail.wake_all();
     loop {
         match listener.try_recv().await {

@@ -1,0 +1,210 @@
+//! Matching: every event once, whatever stops, comes back, fails or fills up.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_runtime::{Clock, SystemClock};
+use bowline_store::{Claim, JobEnd, JobReport, JobState};
+use bowline_triggers::MatchingConfig;
+use bowline_types::{StoreId, StreamId, TenantId};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::events::{append, chain, event, feedback, payload, retraction};
+use crate::handle::input;
+use crate::support::{Place, Process, quick, until};
+
+const FOLLOWER: &str = "triggers";
+
+async fn matched_up_to(process: &Process, stream: StreamId, number: u64) {
+    until("the cursor", || async { process.store.cursor(FOLLOWER, stream).await.unwrap() >= number }).await;
+}
+
+pub(crate) async fn of_two_services_none_loses_and_none_doubles(place: Arc<Place>) {
+    let owner = Process::idle(&place).await;
+    let conditions = json!([{"condition_type": "score_threshold", "operator": "<", "value": 60}]);
+    owner.handle.create(TenantId::random(), input(conditions)).await.unwrap();
+    // On SQLite the processes are two services on one store.
+    let store = |owner: &Process| Arc::clone(&owner.store);
+    let two = matches!(*place, Place::Database { .. });
+    let open = || async { if two { place.open().await } else { store(&owner) } };
+    let mut services = vec![Process::start(open().await, quick()), Process::start(open().await, quick())];
+    for batch in 0..20_u128 {
+        let events = (0..25).map(|index| {
+            let occurrence = batch * 25 + index;
+            feedback(occurrence, json!({"value": if occurrence % 2 == 0 { "10" } else { "90" }}))
+        });
+        append(&owner.store, events.collect()).await;
+        if batch % 5 == 4 {
+            services.remove(0).stop().await;
+            services.push(Process::start(open().await, quick()));
+        }
+    }
+    matched_up_to(&owner, chain(), 500).await;
+    let jobs = owner.jobs(None).await;
+    let occurrences: HashSet<Uuid> = jobs.iter().map(|record| record.job.occurrence).collect();
+    assert_eq!((jobs.len(), occurrences.len()), (250, 250));
+    for service in services {
+        service.stop().await;
+    }
+}
+
+pub(crate) async fn what_the_chain_takes_back_is_reversed(place: Arc<Place>) {
+    let process = Process::matching(&place, quick()).await;
+    let tenant = TenantId::random();
+    let conditions = json!([
+        {"condition_type": "event_type_equals", "value": "NewFeedback"},
+        {"condition_type": "ema_threshold", "operator": "<", "value": 1000, "config": {"window_size": 3}},
+        {"condition_type": "rate_limit", "operator": ">=", "value": 1, "config": {"time_window": "1h"}},
+    ]);
+    let made = process.handle.create(tenant, input(conditions)).await.unwrap();
+    let remembered = |process: &Process| {
+        let (handle, id) = (process.handle.clone(), made.id);
+        async move {
+            let state = handle.trigger_state(tenant, id, 10).await.unwrap();
+            let ema =
+                state.iter().find_map(|entry| entry.state.get("ema").and_then(serde_json::Value::as_f64));
+            let times = state.iter().find_map(|entry| entry.state.get("recent_timestamps").cloned());
+            let times = times.and_then(|times| times.as_array().map(Vec::len)).unwrap_or(0);
+            (ema.unwrap_or(-1.0), times)
+        }
+    };
+    let events: Vec<_> = [(1, "80"), (2, "20"), (3, "50")]
+        .map(|(index, value)| feedback(index, json!({"value": value})))
+        .into();
+    append(&process.store, events.clone()).await;
+    matched_up_to(&process, chain(), 3).await;
+    assert_eq!(remembered(&process).await, (50.0, 3));
+
+    // The chain takes the last one back, and then has it in another block.
+    append(&process.store, vec![retraction(&events[2])]).await;
+    matched_up_to(&process, chain(), 4).await;
+    assert_eq!(remembered(&process).await, (50.0, 2));
+    assert_eq!(process.jobs(Some(JobState::Cancelled)).await.len(), 1);
+    append(&process.store, vec![feedback(3, json!({"value": "50", "block_number": 11}))]).await;
+    matched_up_to(&process, chain(), 5).await;
+    assert_eq!(remembered(&process).await, (50.0, 3));
+    assert_eq!(process.jobs(Some(JobState::Waiting)).await.len(), 3);
+
+    // A client revokes the second one: what is left is 80 and 50.
+    let fields = json!({"event_type": "FeedbackRevoked", "feedback_index": "2"});
+    let revocation = event(chain(), "FeedbackRevoked", &payload(9, fields));
+    append(&process.store, vec![revocation.clone()]).await;
+    matched_up_to(&process, chain(), 6).await;
+    assert_eq!(remembered(&process).await.0, 65.0);
+    // And the chain takes the revocation back.
+    append(&process.store, vec![retraction(&revocation)]).await;
+    matched_up_to(&process, chain(), 7).await;
+    assert_eq!(remembered(&process).await, (50.0, 3));
+    process.stop().await;
+}
+
+pub(crate) async fn a_full_queue_holds_matching_up(place: Arc<Place>) {
+    let config = MatchingConfig { page_events: 5, queue_high_depth: 5, queue_critical_depth: 20, ..quick() };
+    let process = Process::matching(&place, config).await;
+    process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
+    append(&process.store, (1..=60).map(|index| feedback(index, json!({}))).collect()).await;
+    let mut delivered = 0;
+    while delivered < 60 {
+        until("jobs", || async {
+            process.jobs(Some(JobState::Waiting)).await.len() >= 20.min(60 - delivered)
+        })
+        .await;
+        assert!(process.jobs(Some(JobState::Waiting)).await.len() < 25, "nothing comes on top");
+        let now = SystemClock.now();
+        let lease = Duration::from_secs(60);
+        let claimed = process.store.claim_jobs(Claim::Next { limit: 10 }, "w", lease, now).await.unwrap();
+        delivered += claimed.len();
+        let end = |job: bowline_store::ClaimedJob| JobReport {
+            job_id: job.job.job.job_id,
+            claim: job.claim,
+            end: JobEnd::Succeeded,
+            attempt: None,
+            error: None,
+        };
+        process.store.report_jobs(claimed.into_iter().map(end).collect(), now).await.unwrap();
+    }
+    assert_eq!(process.jobs(Some(JobState::Succeeded)).await.len(), 60);
+    process.stop().await;
+}
+
+pub(crate) async fn what_cannot_be_matched_is_set_aside(place: Arc<Place>) {
+    let process = Process::matching(&place, quick()).await;
+    process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
+    let poison = event(chain(), "NewFeedback", &json!(["no", "object"]));
+    let stored = append(&process.store, vec![feedback(1, json!({})), poison, feedback(2, json!({}))]).await;
+    matched_up_to(&process, chain(), 3).await;
+    let row = process.store.processed_event(chain(), stored[1].envelope.event_id).await.unwrap().unwrap();
+    assert!(row.problem.unwrap().contains("not an object"));
+    let row = process.store.processed_event(chain(), stored[2].envelope.event_id).await.unwrap().unwrap();
+    assert_eq!((row.problem, row.triggers_matched, row.actions_enqueued), (None, 1, 1));
+    assert_eq!(process.jobs(None).await.len(), 2);
+    process.stop().await;
+}
+
+pub(crate) async fn events_from_before_a_trigger_do_not_fire(place: Arc<Place>) {
+    let owner = Process::idle(&place).await;
+    append(&owner.store, vec![feedback(1, json!({}))]).await;
+    owner.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
+    append(&owner.store, vec![feedback(2, json!({}))]).await;
+    let process = Process::start(Arc::clone(&owner.store), quick());
+    matched_up_to(&process, chain(), 2).await;
+    let jobs = process.jobs(None).await;
+    assert_eq!(jobs.iter().map(|record| record.job.sequence_number).collect::<Vec<_>>(), [2]);
+    assert!(
+        jobs[0].job.event.contains(r#""sequence_number":2"#) && jobs[0].job.event.contains(r#""value":"80""#)
+    );
+    process.stop().await;
+}
+
+pub(crate) async fn what_no_wake_up_told_is_found(place: Arc<Place>) {
+    let process = Process::matching(&place, quick()).await;
+    process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
+    append(&process.store, vec![feedback(1, json!({}))]).await;
+    matched_up_to(&process, chain(), 1).await;
+    // Another process wakes nobody here on SQLite; on PostgreSQL its notification comes.
+    let other = place.open().await;
+    append(&other, vec![feedback(2, json!({}))]).await;
+    matched_up_to(&process, chain(), 2).await;
+    assert_eq!(process.jobs(None).await.len(), 2);
+    process.stop().await;
+}
+
+pub(crate) async fn an_organization_matches_its_own_stream(place: Arc<Place>) {
+    let process = Process::matching(&place, quick()).await;
+    let (mine, theirs) = (TenantId::random(), TenantId::random());
+    let conditions =
+        json!([{"condition_type": "field_match", "field": "total", "operator": ">", "value": 10}]);
+    for tenant in [mine, theirs] {
+        let mut line = input(conditions.clone());
+        line.registry = Some("line".to_owned());
+        process.handle.create(tenant, line).await.unwrap();
+    }
+    let mut everything = input(json!([]));
+    everything.registry = None;
+    process.handle.create(theirs, everything).await.unwrap();
+    let stream = StreamId::new(mine, StoreId::random());
+    let orders = [5, 17].map(|total| event(stream, "Retracted", &json!({"total": total})));
+    append(&process.store, orders.into()).await;
+    matched_up_to(&process, stream, 2).await;
+    let jobs = process.jobs(None).await;
+    assert_eq!(jobs.len(), 1, "a chain's retraction is no word on an organization's own stream");
+    assert_eq!((jobs[0].job.tenant_id, jobs[0].job.sequence_number), (mine, 2));
+    process.stop().await;
+}
+
+pub(crate) async fn many_matches_of_one_event_are_all_written(place: Arc<Place>) {
+    let owner = Process::idle(&place).await;
+    for _ in 0..3 {
+        let tenant = TenantId::random();
+        for _ in 0..60 {
+            owner.handle.create(tenant, input(json!([]))).await.unwrap();
+        }
+    }
+    append(&owner.store, vec![feedback(1, json!({})), feedback(2, json!({}))]).await;
+    let process = Process::start(Arc::clone(&owner.store), MatchingConfig { step_jobs_max: 50, ..quick() });
+    matched_up_to(&process, chain(), 2).await;
+    assert_eq!(process.jobs(None).await.len(), 360);
+    process.stop().await;
+}
