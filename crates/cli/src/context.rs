@@ -53,6 +53,11 @@ impl Context {
         Client::new(self.global.url.clone(), self.api_key()?)
     }
 
+    /// A client of another process than the node, which gets no credential.
+    pub(crate) fn client_of(&self, url: &reqwest::Url) -> Result<Client, Failure> {
+        Client::new(url.clone(), None)
+    }
+
     /// Makes one call, or prints it with `--curl`: then there is no answer.
     pub(crate) async fn call(&self, call: &Call) -> Result<Option<String>, Failure> {
         let client = self.client()?;

@@ -8,11 +8,14 @@ mod backups;
 mod gather;
 
 use bowline_anchor::checks::{self as anchor, AnchorFacts};
+use bowline_indexer::checks::{self as indexer, IndexerFacts};
 use bowline_line::checks::{CHECKS, LineFacts};
 use bowline_runtime::{Check, Checked, Evidence, Status};
+use bowline_triggers::checks::{self as triggers, TriggerFacts};
 use clap::Args;
 use serde_json::json;
 
+use crate::args::parse_url;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
@@ -35,6 +38,12 @@ pub(crate) struct Options {
     /// The node's PostgreSQL, read only; for an embedded store the data folder is used
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
+    /// The Redis that workers get jobs through
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+    /// Where the indexer tells its status, if it is a process of its own
+    #[arg(long, env = "INDEXER_STATUS_URL", value_name = "URL", value_parser = parse_url)]
+    pub(crate) indexer_url: Option<reqwest::Url>,
     /// Where backups are kept: a folder, or s3://BUCKET/PREFIX
     #[arg(long, env = "BOWLINE_BACKUP_DESTINATION", value_name = "PLACE")]
     pub(crate) backups: Option<String>,
@@ -51,17 +60,24 @@ pub(crate) struct Options {
 struct Facts {
     line: LineFacts,
     anchor: AnchorFacts,
+    indexer: IndexerFacts,
+    triggers: TriggerFacts,
 }
 
 /// Names and subjects of every check there is.
 fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let line = CHECKS.iter().map(|check| (check.name, check.about));
-    line.chain(anchor::CHECKS.iter().map(|check| (check.name, check.about)))
+    names(CHECKS).chain(names(anchor::CHECKS)).chain(names(indexer::CHECKS)).chain(names(triggers::CHECKS))
+}
+
+fn names<F>(checks: &'static [Check<F>]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    checks.iter().map(|check| (check.name, check.about))
 }
 
 /// Runs the checks of these names, or all if none is named.
 fn examine(facts: &Facts, only: &[String]) -> Vec<Checked> {
-    run_all(CHECKS, &facts.line, only).chain(run_all(anchor::CHECKS, &facts.anchor, only)).collect()
+    let line = run_all(CHECKS, &facts.line, only).chain(run_all(anchor::CHECKS, &facts.anchor, only));
+    let chains = run_all(indexer::CHECKS, &facts.indexer, only);
+    line.chain(chains).chain(run_all(triggers::CHECKS, &facts.triggers, only)).collect()
 }
 
 fn run_all<'a, F>(
@@ -91,7 +107,9 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     }
     let line = gather::line(context, &options).await?;
     let anchor = gather::anchor(context, &line).await?;
-    let facts = Facts { line, anchor };
+    let indexer = gather::indexer(context, &options, &line).await?;
+    let triggers = gather::triggers(&options, &line).await;
+    let facts = Facts { line, anchor, indexer, triggers };
     let checked = examine(&facts, &options.check);
     let worst = checked.iter().map(|checked| checked.finding.status).max().unwrap_or(Status::Ok);
     match context.is_json() {

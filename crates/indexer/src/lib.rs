@@ -7,6 +7,7 @@
 
 mod abi;
 mod chain;
+pub mod checks;
 mod config;
 mod decode;
 mod environment;

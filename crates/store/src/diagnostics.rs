@@ -3,9 +3,15 @@
 //! Each fact is had or not had by itself: a table that is not there yet takes one fact away and not the others.
 //! Nothing here changes anything, and every list has a limit.
 
+mod actions;
+
 use bowline_runtime::Seen;
 use bowline_types::{EventId, StreamId, TenantId, Timestamp};
 
+pub use self::actions::{ActionFacts, DestinationFacts, MatchingFacts, OpenBreaker, SourceFacts};
+pub(crate) use self::actions::{
+    COUNTED_MAX, DELIVERED_MINUTES, JOBS_LOOKED_AT_MAX, MATCHED_MINUTES, MATCHER,
+};
 use crate::records::CommitmentRecord;
 
 /// How much of the line is looked at.
@@ -60,6 +66,14 @@ pub struct StoreFacts {
     pub counter_locks: Seen<Vec<CounterLock>>,
     /// Tenants by the events that they created in the last hour, the busiest first.
     pub busiest_tenants: Seen<Vec<TenantLoad>>,
+    /// Chains whose logs are on the line.
+    pub sources: Seen<Vec<SourceFacts>>,
+    /// Events that triggers wait for.
+    pub matching: Seen<MatchingFacts>,
+    /// Jobs and their deliveries.
+    pub actions: Seen<ActionFacts>,
+    /// Circuit breakers before deliveries that are not closed, those of triggers first.
+    pub open_breakers: Seen<Vec<OpenBreaker>>,
 }
 
 /// Versions of the schema.
@@ -172,6 +186,8 @@ pub struct IndexFacts {
 pub struct ConnectionFacts {
     /// Connections of clients to the whole server.
     pub used: u64,
+    /// Of them, those that run a statement at this moment, without the one that asks.
+    pub active: u64,
     /// Connections that it takes.
     pub max: u64,
     /// Connections to this database that have been idle for ten minutes.

@@ -42,8 +42,9 @@ pub use contract::{
 };
 pub use corrections::{ChainPlace, ChainQuery, NewCorrection};
 pub use diagnostics::{
-    Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, DeadLetterFacts, IndexFacts,
-    SchemaFacts, Scope, StoreFacts, StreamFacts, TableFacts, TenantLoad,
+    ActionFacts, Activity, ChainFacts, ConnectionFacts, CounterLock, DeadLetterCount, DeadLetterFacts,
+    DestinationFacts, IndexFacts, MatchingFacts, OpenBreaker, SchemaFacts, Scope, SourceFacts, StoreFacts,
+    StreamFacts, TableFacts, TenantLoad,
 };
 pub use error::StoreError;
 pub use gate::{Room, WriteGate};

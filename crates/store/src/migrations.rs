@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     11 "0011_sources",
     12 "0012_triggers",
     13 "0013_jobs",
+    14 "0014_operators_view",
 ];
 
 /// From this version on commitments may be corrected, and have a place in their chain.

@@ -5,6 +5,7 @@
 
 mod actions;
 mod chapters;
+pub mod checks;
 mod config;
 mod delivery;
 mod error;

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use bowline_anchor::checks::AnchorFacts;
 use bowline_anchor::status::Status;
+use bowline_indexer::checks::{ChainFacts, IndexerFacts};
 use bowline_line::checks::{Answer, ClockOffset, LineFacts, NodeFacts};
 use bowline_node::DataFolder;
 use bowline_runtime::{Clock, Samples, Seen, SystemClock};
-use bowline_store::{Diagnostics, PostgresInspector, Scope, SqliteInspector, StoreFacts};
+use bowline_store::{Diagnostics, PostgresInspector, RedisProbe, Scope, SqliteInspector, StoreFacts};
+use bowline_triggers::checks::{RedisFacts, TriggerFacts};
 use bowline_types::Timestamp;
 use serde_json::Value;
 
@@ -22,6 +24,9 @@ use crate::output;
 
 /// How long the database may take to be connected to.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long Redis may take to answer.
+const REDIS_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// The line's facts.
 pub(super) async fn line(context: &Context, options: &Options) -> Result<LineFacts, Failure> {
@@ -71,6 +76,47 @@ async fn anchors(client: &Client) -> Seen<Status> {
         }
         (status, ..) => Err(refusal("/api/v1/anchors/status", status)),
     }
+}
+
+/// The indexer's facts, of the process that was named for it, or else of the node.
+pub(super) async fn indexer(
+    context: &Context,
+    options: &Options,
+    line: &LineFacts,
+) -> Result<IndexerFacts, Failure> {
+    let chains = match (&options.indexer_url, &line.health) {
+        (Some(url), _) => chains(&context.client_of(url)?, &["status"]).await,
+        (None, Ok(_)) => chains(&context.client()?, &["api", "v1", "indexer", "status"]).await,
+        (None, Err(reason)) => Err(reason.clone()),
+    };
+    let sources = line.store.as_ref().map_err(Clone::clone).and_then(|store| store.sources.clone());
+    Ok(IndexerFacts { chains, sources, now: SystemClock.now() })
+}
+
+/// A status has its chains at its top, or in its data.
+async fn chains(client: &Client, path: &[&str]) -> Seen<Vec<ChainFacts>> {
+    let (status, text, _) = get(client, path).await?;
+    if status != 200 {
+        return Err(refusal(&format!("/{}", path.join("/")), status));
+    }
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let chains = [&body["data"]["chains"], &body["chains"]].into_iter().find(|chains| chains.is_array());
+    let chains = chains.ok_or_else(|| "it tells of no chains".to_owned())?;
+    serde_json::from_value(chains.clone()).map_err(|error| format!("it is not understood: {error}"))
+}
+
+/// The facts of triggers and deliveries.
+pub(super) async fn triggers(options: &Options, line: &LineFacts) -> TriggerFacts {
+    let redis = match &options.redis_url {
+        Some(url) => Some(redis(url).await),
+        None => None,
+    };
+    TriggerFacts { store: line.store.clone(), redis, now: SystemClock.now() }
+}
+
+async fn redis(url: &str) -> Seen<RedisFacts> {
+    let memory_bytes = RedisProbe::new(url)?.memory_bytes(REDIS_TIME_MAX).await?;
+    Ok(RedisFacts { memory_bytes })
 }
 
 /// Status and body of a path, and how long they took.

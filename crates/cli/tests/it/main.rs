@@ -41,10 +41,13 @@ mod line;
 mod load;
 mod node;
 mod offline;
+mod operations;
 mod outage;
 mod procedures;
 mod rate_limits;
 mod receiver;
+mod redis;
+mod registry;
 mod roles;
 mod runbook;
 mod schemas;
@@ -53,6 +56,7 @@ mod site;
 mod stopping;
 mod strace;
 mod triggers_api;
+mod triggers_crashes;
 mod triggers_delivery;
 mod two_nodes;
 mod verify_anchor;
@@ -136,9 +140,13 @@ on_both! {
     triggers_delivery {
         an_event_is_delivered_and_told_of,
     }
+    triggers_crashes {
+        a_node_with_all_roles_is_killed_and_loses_and_doubles_nothing,
+    }
     procedures {
         every_block_of_the_runbook_runs,
         every_block_of_the_anchors_page_runs,
+        every_block_of_the_triggers_page_runs,
     }
     anchor_doctor {
         the_doctor_names_what_is_in_the_way_of_anchors,
@@ -158,6 +166,13 @@ on_both! {
 }
 
 tests! { Sqlite:
+    operations {
+        alerts_fire_when_they_should_and_only_then,
+        alerts_and_dashboards_ask_for_what_is_measured,
+        what_alerts_say_to_type_exists,
+        the_compose_file_starts_what_there_is,
+        the_units_start_what_there_is,
+    }
     roles {
         an_embedded_database_belongs_to_one_process,
         logs_are_json_lines_with_small_levels,
@@ -268,6 +283,9 @@ tests! { Postgres:
     }
     triggers_delivery {
         processes_of_their_own_deliver_through_redis,
+    }
+    triggers_crashes {
+        two_of_every_process_are_killed_and_lose_and_double_nothing,
     }
     two_nodes {
         two_nodes_write_one_stream,

@@ -6,6 +6,7 @@
 
 mod anchoring;
 mod page;
+mod triggering;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::site::{Engine, Site, from_xtask, soon, until};
 use page::{Block, Kind};
 
 pub(crate) use anchoring::every_block_of_the_anchors_page_runs;
+pub(crate) use triggering::every_block_of_the_triggers_page_runs;
 
 /// A page of the runbooks.
 struct Page {
@@ -61,6 +63,7 @@ struct Shift {
     words: Vec<(&'static str, String)>,
     environment: Vec<(&'static str, String)>,
     chain: Option<Arc<Chain>>,
+    beside: Option<Arc<triggering::Beside>>,
     /// What did not go as the runbook says: all of it is told at the end.
     faults: Vec<String>,
 }
@@ -132,6 +135,7 @@ impl Shift {
             words,
             environment,
             chain: None,
+            beside: None,
             faults: Vec::new(),
         };
         if let Some(url) = site.database_url() {
@@ -161,6 +165,9 @@ impl Shift {
         let api = crate::client::Api::new(&node).with_key(ADMIN_KEY);
         if self.chain.is_some() {
             return self.come_upon_anchors(heading, &api).await;
+        }
+        if self.beside.is_some() {
+            return self.come_upon_triggers(heading, &api).await;
         }
         match heading {
             "Rate limit exceeded" => {

@@ -131,7 +131,7 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
     let chain = Anvil::start(&[]);
     let registry = Registry::deploy(&chain).await;
     let receiver = Receiver::start().await;
-    let mut redis = Redis::start().await;
+    let mut redis = Redis::start(&site.path("redis")).await;
     let gateway = process(&site, &registry, "gateway", "gateway").env("REDIS_URL", &redis.url());
     let gateway = gateway.start().await;
     trigger(&gateway.api(), &receiver).await;
@@ -162,11 +162,11 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
                 redis.kill();
                 redis.again().await;
             }
-            None => drop(redis.say(&["FLUSHALL"])),
+            None => drop(redis.says(&["FLUSHALL"])),
         }
     }
     assert_all_once(&gateway.api(), &registry, &receiver).await;
-    until(async || redis.say(&["LLEN", "action_jobs"]) == "0").await;
+    until(async || redis.says(&["LLEN", "action_jobs"]) == "0").await;
     let events: Value = gateway.api().get("/api/v1/events?limit=1").await.json();
     assert!(events["data"].as_array().is_some_and(|events| events.len() == 1), "{events}");
 }

@@ -147,10 +147,14 @@ fn store() -> StoreFacts {
         }]),
         tables: Ok(vec![table]),
         indexes: Ok(vec![index]),
-        connections: Ok(ConnectionFacts { used: 10, max: 100, long_idle: 0 }),
+        connections: Ok(ConnectionFacts { active: 1, used: 10, max: 100, long_idle: 0 }),
         activity: Ok(Vec::new()),
         counter_locks: Ok(Vec::new()),
         busiest_tenants: Ok(vec![TenantLoad { tenant_id: STREAM.tenant_id, events: 20 }]),
+        sources: Ok(Vec::new()),
+        matching: Err("judged elsewhere".to_owned()),
+        actions: Err("judged elsewhere".to_owned()),
+        open_breakers: Ok(Vec::new()),
     }
 }
 

@@ -3,6 +3,8 @@
 //! They run on a pooled connection for the node, and on a connection of their own that can't write for whoever
 //! looks at a database from beside it.
 
+mod actions;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -101,6 +103,10 @@ async fn diagnose(connection: &mut PgConnection, scope: Scope) -> StoreFacts {
         activity: seen(activity(connection).await),
         counter_locks: seen(counter_locks(connection).await),
         busiest_tenants: seen(busiest_tenants(connection, scope.events_per_stream).await),
+        sources: seen(actions::sources(connection).await),
+        matching: seen(actions::matching(connection).await),
+        actions: seen(actions::actions(connection).await),
+        open_breakers: seen(actions::open_breakers(connection).await),
     }
 }
 
@@ -298,6 +304,8 @@ async fn indexes(connection: &mut PgConnection) -> sqlx::Result<Vec<IndexFacts>>
 async fn connections(connection: &mut PgConnection) -> sqlx::Result<ConnectionFacts> {
     let row = sqlx::query(
         "SELECT count(*) FILTER (WHERE backend_type = 'client backend') AS used,
+                count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active'
+                                 AND pid <> pg_backend_pid()) AS active,
                 current_setting('max_connections')::bigint AS max,
                 count(*) FILTER (WHERE datname = current_database() AND state = 'idle'
                                  AND state_change < now() - interval '10 minutes') AS long_idle
@@ -306,7 +314,8 @@ async fn connections(connection: &mut PgConnection) -> sqlx::Result<ConnectionFa
     .fetch_one(connection)
     .await?;
     let (used, max) = (unsigned(&row, "used")?, unsigned(&row, "max")?);
-    Ok(ConnectionFacts { used, max, long_idle: unsigned(&row, "long_idle")? })
+    let (active, long_idle) = (unsigned(&row, "active")?, unsigned(&row, "long_idle")?);
+    Ok(ConnectionFacts { used, active, max, long_idle })
 }
 
 async fn activity(connection: &mut PgConnection) -> sqlx::Result<Vec<Activity>> {

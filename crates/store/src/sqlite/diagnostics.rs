@@ -3,6 +3,8 @@
 //! They run on a reading connection of the node, or on one of an inspector that opened the file read-only. What
 //! only a server has, such as locks between processes, is said not to be there.
 
+mod actions;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,6 +114,10 @@ fn diagnose(connection: &mut Connection, scope: Scope) -> StoreFacts {
         activity: Err(none()),
         counter_locks: Err(none()),
         busiest_tenants: seen(busiest_tenants(connection, scope.events_per_stream)),
+        sources: seen(actions::sources(connection)),
+        matching: seen(actions::matching(connection)),
+        actions: seen(actions::actions(connection)),
+        open_breakers: seen(actions::open_breakers(connection)),
     }
 }
 

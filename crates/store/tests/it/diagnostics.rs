@@ -112,6 +112,101 @@ pub(crate) async fn what_was_changed_past_the_line_is_seen(place: Arc<Place>) {
     assert!(facts.dead_letters.is_err() && facts.streams.is_ok());
 }
 
+pub(crate) async fn what_becomes_of_events_is_told(place: Arc<Place>) {
+    let store = place.open().await;
+    let stream = new_stream();
+    grow(&store, stream, 12).await;
+    let is_file = matches!(*place, Place::Folder(_));
+    let bytes = |uuid: uuid::Uuid| match is_file {
+        true => format!("x'{}'", uuid.simple()),
+        false => format!("'{uuid}'"),
+    };
+    let now = Timestamp::from_chrono(chrono::Utc::now()).micros();
+    let at = |secs_ago: i64| match is_file {
+        true => format!("{}", now - secs_ago * 1_000_000),
+        false => format!("to_timestamp({}::float8 / 1000000)", now - secs_ago * 1_000_000),
+    };
+    let boolean = |yes: bool| match (is_file, yes) {
+        (true, yes) => u8::from(yes).to_string(),
+        (false, yes) => yes.to_string(),
+    };
+    let (tenant, of_stream) = (bytes(stream.tenant_id.uuid()), bytes(stream.store_id.uuid()));
+    let fresh = || bytes(uuid::Uuid::new_v4());
+    let breaker = uuid::Uuid::new_v4();
+    let breaker_key = if is_file { format!("'{breaker}'") } else { bytes(breaker) };
+    let mut statements = vec![
+        format!("INSERT INTO checkpoints (chain_id, tenant_id, store_id, last_block_number, generation, updated_at)
+                 VALUES (84532, {tenant}, {of_stream}, 77, 1, {})", at(30)),
+        format!("INSERT INTO triggers (trigger_id, tenant_id, name, enabled, is_stateful, failure_threshold, recovery_secs,
+                                       half_open_calls_max, created_at, updated_at, revision)
+                 VALUES ({}, {tenant}, 't', {}, {}, 10, 60, 1, {}, {}, 1)",
+                fresh(), boolean(true), boolean(false), at(90), at(90)),
+        format!("INSERT INTO circuit_breaker_state (trigger_id, state, failure_count, last_failure_at)
+                 VALUES ({breaker_key}, 'open', 10, {})", at(7)),
+        format!("INSERT INTO destination_breakers (destination, state, failure_count) VALUES ('a.example:443', 'half_open', 3)"),
+    ];
+    for (number, secs_ago, problem) in [(1, 400, "NULL"), (2, 60, "NULL"), (3, 60, "'it burnt'")] {
+        statements.push(format!(
+            "INSERT INTO processed_events (tenant_id, store_id, sequence_number, event_id, processed_at, processor_instance,
+                                           processing_duration_us, triggers_matched, actions_enqueued, problem)
+             VALUES ({tenant}, {of_stream}, {number}, {}, {}, 'p', 9, 1, 1, {problem})", fresh(), at(secs_ago)));
+    }
+    for (state, ready, due, status) in [
+        ("waiting", true, 40, None),
+        ("waiting", false, -60, Some("failed")),
+        ("succeeded", false, 50, Some("success")),
+        ("dead", false, 50, Some("failed")),
+    ] {
+        let job = fresh();
+        let ended = if state == "succeeded" { at(5) } else { "NULL".to_owned() };
+        statements.push(format!(
+            "INSERT INTO action_jobs (job_id, tenant_id, trigger_id, action_id, action_type, priority, stream_tenant_id,
+                 stream_store_id, sequence_number, event_id, occurrence, event, state, ready, handed_over, tag, attempts, claim,
+                 due_at, created_at, ended_at)
+             VALUES ({job}, {tenant}, {}, {}, 'rest', 0, {tenant}, {of_stream}, 1, {}, {}, '{{}}', '{state}', {}, {}, 1, 1, 1, {},
+                     {}, {ended})",
+            fresh(), fresh(), fresh(), fresh(), boolean(ready), boolean(false), at(due), at(80)));
+        if let Some(status) = status {
+            let error = if status == "failed" { "'HTTP 503'" } else { "NULL" };
+            statements.push(format!(
+                "INSERT INTO action_results (job_id, attempt, status, executed_at, duration_ms, error_message, destination, worker)
+                 VALUES ({job}, 1, '{status}', {}, 3, {error}, 'a.example:443', 'w')", at(20)));
+        }
+    }
+    place.execute(&statements.join(";\n")).await;
+    let beside = inspector(&place).await;
+    for asked in [beside.as_ref(), store.as_ref() as &dyn Diagnostics] {
+        let facts = asked.diagnose(Scope::default()).await.unwrap();
+        let sources = facts.sources.unwrap();
+        assert_eq!((sources.len(), sources[0].chain_id, sources[0].block), (1, 84_532, Some(77)));
+        let matching = facts.matching.unwrap();
+        assert_eq!((matching.triggers, matching.behind_events), (1, 12), "nothing follows it yet");
+        assert_eq!((matching.matched, matching.set_aside), (2, 1));
+        assert_eq!(matching.last_at, Some(Timestamp::from_micros(now - 60_000_000)));
+        let actions = facts.actions.unwrap();
+        assert_eq!((actions.waiting, actions.running, actions.dead), (2, 0, 1));
+        assert_eq!(actions.oldest_due_at, Some(Timestamp::from_micros(now - 40_000_000)));
+        let [destination] = &actions.attempts[..] else { panic!("{:?}", actions.attempts) };
+        assert_eq!((destination.attempts, destination.failed), (3, 2));
+        assert_eq!(destination.error.as_deref(), Some("HTTP 503"));
+        let breakers = facts.open_breakers.unwrap();
+        let names: Vec<_> =
+            breakers.iter().map(|one| (one.kind, one.name.clone(), one.failure_count)).collect();
+        let of_trigger = ("trigger", breaker.to_string(), 10);
+        assert_eq!(names, [of_trigger, ("destination", "a.example:443".to_owned(), 3)]);
+    }
+}
+
+#[test]
+fn the_former_question_for_the_version_is_answered() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let _store = place.open().await;
+        let question = "SELECT version FROM _sqlx_migrations ORDER BY version DESC LIMIT 1";
+        let version: i64 = sqlx::query_scalar(question).fetch_one(&mut place.connect().await).await.unwrap();
+        assert_eq!(version, schema_version());
+    });
+}
+
 #[test]
 fn who_holds_a_streams_counter_is_named() {
     run(Engine::Postgres, |place: Arc<Place>| async move {

@@ -97,6 +97,7 @@ conformance! {
     diagnostics {
         facts_are_those_of_the_rows,
         what_was_changed_past_the_line_is_seen,
+        what_becomes_of_events_is_told,
     }
     commitments {
         commitments_chain_and_a_late_one_is_superseded,

@@ -1,0 +1,1 @@
+-- Only PostgreSQL is asked under the former backend's name; an embedded store needs nothing.
