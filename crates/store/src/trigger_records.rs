@@ -1,4 +1,6 @@
 //! What a store keeps of triggers: the rules, what they remember, and what a step of matching writes.
+//!
+//! What a condition means is not the store's business: it keeps texts.
 
 use bowline_types::{EventId, StreamId, TenantId, Timestamp};
 use uuid::Uuid;

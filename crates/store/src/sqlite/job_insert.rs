@@ -1,4 +1,6 @@
 //! Jobs come into the queue, and leave it when the chain takes their event back.
+//!
+//! What becomes of a job afterwards is not decided here.
 
 use std::collections::HashMap;
 

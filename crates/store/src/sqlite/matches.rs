@@ -1,4 +1,6 @@
 //! A step of matching: jobs, memory, marks and the cursor, in one transaction.
+//!
+//! The cursor is compared first, so of two services with the same step one finds that it moved.
 
 use bowline_types::{EventId, StreamId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};

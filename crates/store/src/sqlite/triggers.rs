@@ -1,4 +1,6 @@
 //! Rules, what they remember, and what was matched.
+//!
+//! A trigger is read with what belongs to it in one transaction, so nobody sees half of a change.
 
 use async_trait::async_trait;
 use bowline_types::{EventId, StreamId, TenantId, Timestamp};

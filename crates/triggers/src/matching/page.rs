@@ -239,8 +239,7 @@ async fn feedback(
                 .all(|name| facts.fields.get(*name) == revocation.fields.get(*name))
         };
         // The last one counts: a feedback may have been mined anew.
-        found =
-            page.events.iter().filter_map(|event| Facts::of(event).ok()).filter(same).next_back().or(found);
+        found = page.events.iter().filter_map(|event| Facts::of(event).ok()).rfind(same).or(found);
         match page.next {
             Some(next) => query.from = next,
             None => return Ok(found),

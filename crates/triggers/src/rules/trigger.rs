@@ -109,12 +109,14 @@ impl Rule {
     pub(crate) fn memories(&self) -> Vec<(&MemoryName, Fallback)> {
         let mut nodes = Vec::new();
         self.conditions.iter().for_each(|node| node.stateful(&mut nodes));
-        let name = |node| match node {
-            &Node::Average(ref test) => Some((&test.memory, Fallback::Average)),
-            &Node::Rate(ref test) => Some((&test.memory, Fallback::Window)),
-            &(Node::All(_) | Node::Any(_) | Node::Not(_) | Node::Test(_)) => None,
-        };
-        nodes.into_iter().filter_map(name).collect()
+        nodes
+            .into_iter()
+            .filter_map(|node| match node {
+                Node::Average(test) => Some((&test.memory, Fallback::Average)),
+                Node::Rate(test) => Some((&test.memory, Fallback::Window)),
+                Node::All(_) | Node::Any(_) | Node::Not(_) | Node::Test(_) => None,
+            })
+            .collect()
     }
 
     /// The key under which a memory of that event's subject is kept.
