@@ -343,19 +343,14 @@ impl<'a> Work<'a> {
     /// Marks the block before the first one, so that the first one has something to follow on.
     async fn base(&mut self, seen: &Seen, base: u64) -> Result<(), Halt> {
         let mut numbers = vec![base];
-        match self.place()?.block {
-            Some(block) => {
-                if fetch::header(&seen.rpc, block.number).await?.hash() != block.hash {
-                    return Err(Halt::Unlinked {
-                        endpoint: seen.rpc.name().to_owned(),
-                        number: block.number,
-                    });
-                }
-            }
-            None if seen.deep.is_none_or(|deep| base > deep) && base >= BASE_DEPTH => {
-                numbers.insert(0, base - BASE_DEPTH);
-            }
-            None => {}
+        let known = self.place()?.block;
+        if let Some(block) = known
+            && fetch::header(&seen.rpc, block.number).await?.hash() != block.hash
+        {
+            return Err(Halt::Unlinked { endpoint: seen.rpc.name().to_owned(), number: block.number });
+        }
+        if known.is_none() && base >= BASE_DEPTH && seen.deep.is_none_or(|deep| base > deep) {
+            numbers.insert(0, base - BASE_DEPTH);
         }
         let blocks = fetch::headers(&seen.rpc, numbers).await?;
         let marks = blocks.iter().map(|block| (block.number(), block.hash(), 0)).collect();

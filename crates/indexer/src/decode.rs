@@ -136,15 +136,16 @@ impl Decoder {
 impl EventKind {
     fn decode(&self, log: &Log) -> Option<Decoded> {
         let decoded = self.event.decode_log_parts(log.topics.iter().copied(), &log.data).ok()?;
-        let same_topics = decoded.indexed.iter().zip(log.topics.get(1..)?);
-        if !same_topics.into_iter().all(|(value, topic)| value.as_word() == Some(*topic))
-            || DynSolValue::Tuple(decoded.body.clone()).abi_encode_sequence()? != log.data
+        let mut topics = decoded.indexed.iter().zip(log.topics.get(1..)?);
+        let body = DynSolValue::Tuple(decoded.body);
+        if !topics.all(|(value, topic)| value.as_word() == Some(*topic))
+            || body.abi_encode_sequence()? != log.data
         {
             return None;
         }
         let mut values = Map::new();
         let indexed = self.indexed.iter().zip(&decoded.indexed);
-        for (key, value) in indexed.chain(self.body.iter().zip(&decoded.body)) {
+        for (key, value) in indexed.chain(self.body.iter().zip(body.as_tuple()?)) {
             match key {
                 Key::LeftOut => {}
                 Key::Plain(key) => drop(values.insert(key.clone(), json(value))),

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Logs of one answer beyond which fewer blocks are asked for.
 const LOGS_MANY: usize = 4_000;
+/// Blocks of the first question: nobody knows yet how much is in one.
+const BEGIN_BLOCKS: u64 = 32;
 /// Answers in a row after which more is tried than was refused once.
 const GOOD_ANSWERS: u32 = 50;
 
@@ -24,7 +26,7 @@ struct Size {
 impl RangeSize {
     pub(crate) fn new(max: u64) -> Self {
         let max = max.max(1);
-        Self(Mutex::new(Size { now: max.min(1_000), ceiling: max, max, good: 0 }))
+        Self(Mutex::new(Size { now: max.min(BEGIN_BLOCKS), ceiling: max, max, good: 0 }))
     }
 
     /// Blocks to ask for.
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn a_range_shrinks_by_refusals_and_grows_by_answers() {
         let size = RangeSize::new(10_000);
-        assert_eq!(size.now(), 1_000);
+        assert_eq!(size.now(), BEGIN_BLOCKS);
         for _ in 0..10 {
             size.answered(size.now(), 10);
         }

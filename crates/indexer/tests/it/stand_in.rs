@@ -105,7 +105,7 @@ async fn serve(mut client: TcpStream, handler: Arc<Handler>) -> Option<()> {
 }
 
 async fn fill(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<()> {
-    let mut more = [0; 16_384];
+    let mut more = vec![0; 16_384];
     let count = client.read(&mut more).await.ok().filter(|count| *count > 0)?;
     read.extend_from_slice(&more[..count]);
     Some(())
