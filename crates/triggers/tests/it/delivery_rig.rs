@@ -123,6 +123,23 @@ impl Rig {
         deliveries_at(Arc::clone(&self.store), config, clock, None, instance)
     }
 
+    /// Deliveries of a process that dies with its runtime, database connections and all. An SQLite store is this
+    /// process's own, and stays.
+    pub(crate) async fn doomed(
+        &self,
+        process: &tokio::runtime::Runtime,
+        config: DeliveryConfig,
+    ) -> Deliveries {
+        let store = match &self.place {
+            Place::Folder(_) => Arc::clone(&self.store),
+            Place::Database(name) => {
+                let place = Place::Database(name.clone());
+                process.spawn(async move { place.open().await }).await.unwrap()
+            }
+        };
+        deliveries_at(store, config, Arc::clone(&self.clock) as Arc<dyn Clock>, None, "doomed")
+    }
+
     /// Moves the clock on.
     pub(crate) fn pass(&self, time: Duration) {
         let micros = i64::try_from(time.as_micros()).unwrap();

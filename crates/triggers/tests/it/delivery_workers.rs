@@ -114,9 +114,9 @@ async fn a_worker_that_dies_is_replaced_and_the_id_stays(engine: Engine) {
     let receiver =
         Receiver::start(|number, _| if number == 0 { Reply::never() } else { Reply::status(200) }).await;
     let trigger = rig.trigger("rest", json!({ "url": receiver.url("/") })).await;
-    let doomed = rig.deliveries(config(), "doomed");
     // A runtime of its own dies like a process: no task of it does anything more.
     let process = tokio::runtime::Runtime::new().unwrap();
+    let doomed = rig.doomed(&process, config()).await;
     let guard = process.enter();
     let tasks = Running::start(&doomed);
     drop(guard);

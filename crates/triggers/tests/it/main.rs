@@ -9,6 +9,7 @@ mod delivery_kinds;
 mod delivery_mcp;
 mod delivery_place;
 mod delivery_receiver;
+mod delivery_redis;
 mod delivery_rig;
 mod delivery_telegram;
 mod delivery_webhooks;
