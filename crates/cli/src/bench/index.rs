@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{B256, Bytes, U256};
 use alloy_sol_types::{SolCall as _, sol};
 use bowline_evm::{Bounds, Patience, Rpc};
-use bowline_indexer::{ChainConfig, ChainState, Config, Dependencies, Registries, Service};
+use bowline_indexer::{ChainConfig, ChainState, Config, Dependencies, Service};
 use bowline_node::open_store;
 use bowline_runtime::{Clock, Shutdown, SystemClock, Tasks};
 use bowline_types::{EvmAddress, Secret, chain_stream};

@@ -11,7 +11,7 @@ use bowline_indexer::checks::{ChainFacts, IndexerFacts};
 use bowline_line::checks::{Answer, ClockOffset, LineFacts, NodeFacts};
 use bowline_node::DataFolder;
 use bowline_runtime::{Clock, Samples, Seen, SystemClock};
-use bowline_store::{Diagnostics, PostgresInspector, RedisProbe, Scope, SqliteInspector, StoreFacts};
+use bowline_store::{Diagnostics, PostgresInspector, RedisConfig, RedisQueue, Scope, SqliteInspector, StoreFacts};
 use bowline_triggers::checks::{RedisFacts, TriggerFacts};
 use bowline_types::Timestamp;
 use serde_json::Value;
@@ -115,8 +115,13 @@ pub(super) async fn triggers(options: &Options, line: &LineFacts) -> TriggerFact
 }
 
 async fn redis(url: &str) -> Seen<RedisFacts> {
-    let memory_bytes = RedisProbe::new(url)?.memory_bytes(REDIS_TIME_MAX).await?;
-    Ok(RedisFacts { memory_bytes })
+    let asked = async {
+        let queue = RedisQueue::connect(RedisConfig::at(url)).await?;
+        queue.memory_bytes().await
+    };
+    let asked = tokio::time::timeout(REDIS_TIME_MAX, asked).await;
+    let asked = asked.map_err(|_| format!("no answer within {} ms", REDIS_TIME_MAX.as_millis()))?;
+    asked.map(|memory_bytes| RedisFacts { memory_bytes }).map_err(|error| error.to_string())
 }
 
 /// Status and body of a path, and how long they took.

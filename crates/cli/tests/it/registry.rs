@@ -48,11 +48,6 @@ impl<'a> Registry<'a> {
         Self { chain, account, address, given: AtomicU64::new(0) }
     }
 
-    /// Its address.
-    pub(crate) fn address(&self) -> &str {
-        &self.address
-    }
-
     /// Feedbacks that were given.
     pub(crate) fn given(&self) -> u64 {
         self.given.load(Ordering::Relaxed)

@@ -152,13 +152,14 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
         receiver.answer(if random() % 2 == 0 { 503 } else { 200 });
         some_moment().await;
         receiver.answer(200);
-        let victim = usize::from(random()) % (nodes.len() + 2);
+        let processes = nodes.len();
+        let victim = usize::from(random()) % (processes + 2);
         match nodes.get_mut(victim) {
             Some(node) => {
                 node.kill();
                 *node = node.again().await;
             }
-            None if victim == nodes.len() => {
+            None if victim == processes => {
                 redis.kill();
                 redis.again().await;
             }

@@ -338,6 +338,19 @@ impl RedisQueue {
         Ok(RedisDepth { waiting, dead })
     }
 
+    /// The memory that Redis uses, bytes.
+    ///
+    /// # Errors
+    /// Redis is away, or does not tell.
+    pub async fn memory_bytes(&self) -> Result<u64, QueueError> {
+        let text: String = self
+            .call(async |connection| redis::cmd("INFO").arg("memory").query_async(connection).await)
+            .await?;
+        let used = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        let used = used.and_then(|used| used.trim().parse().ok());
+        used.ok_or_else(|| QueueError::Refused("it does not tell its memory".to_owned()))
+    }
+
     /// Whether Redis has lost what it held: the mark that it gets with its first job is not there.
     ///
     /// # Errors
