@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bowline_store::{
@@ -82,10 +83,9 @@ pub(crate) async fn a_worker_that_dies_loses_no_job(place: Arc<Place>) {
     let claimed = store.claim_jobs(Claim::These(ids_after), "dies-after", LEASE, at(0)).await.unwrap();
     assert_eq!(claimed.len(), 3);
     assert_eq!(waiting(&queue).await, 4);
-    let mut seconds = 0;
+    let rounds = AtomicI64::new(0);
     until(async || {
-        seconds += 1;
-        relay(&store, &queue, seconds).await;
+        relay(&store, &queue, rounds.fetch_add(1, Ordering::Relaxed)).await;
         // The three that nobody has wait again; those that are claimed don't.
         waiting(&queue).await == 7
     })
@@ -100,7 +100,7 @@ pub(crate) async fn a_worker_that_dies_loses_no_job(place: Arc<Place>) {
     assert_eq!(queue.depth().await.unwrap(), RedisDepth { waiting: 0, dead: 0 });
     // One that shuts down gives back at once.
     end(&store, &next[..2], JobEnd::Retry { due_at: at(1), counts: true }).await;
-    relay(&store, &queue, seconds + 1).await;
+    relay(&store, &queue, rounds.load(Ordering::Relaxed)).await;
     assert_eq!(queue.take("stops", 9).await.unwrap().len(), 2);
     assert_eq!(queue.give_back("stops").await.unwrap(), 2);
     assert_eq!(waiting(&queue).await, 2);
@@ -213,10 +213,10 @@ pub(crate) async fn a_redis_that_is_away_costs_a_refusal(place: Arc<Place>) {
     let claimed = store.claim_jobs(Claim::Next { limit: 4 }, "w", LEASE, at(1)).await.unwrap();
     assert_eq!(claimed_ids(&claimed), ids(&jobs[..4]));
     redis.resume().await;
-    let mut seconds = 10;
+    let rounds = AtomicI64::new(10);
     until(async || {
-        seconds += 1;
-        let relayed = relay_once(&*store as &dyn JobStore, &queue, at(seconds)).await;
+        let now = at(rounds.fetch_add(1, Ordering::Relaxed));
+        let relayed = relay_once(&*store as &dyn JobStore, &queue, now).await;
         relayed.is_ok() && waiting(&queue).await == 6
     })
     .await;

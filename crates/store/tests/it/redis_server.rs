@@ -73,7 +73,9 @@ impl RedisServer {
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let mut words = command.split(' ');
         let mut asked = redis::cmd(words.next().unwrap());
-        words.for_each(|word| drop(asked.arg(word)));
+        for word in words {
+            asked.arg(word);
+        }
         asked.query_async(&mut connection).await
     }
 
