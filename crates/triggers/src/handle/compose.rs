@@ -1,4 +1,6 @@
 //! A trigger as somebody wrote it becomes a record: checked, with ids, and with its secrets encrypted.
+//!
+//! It refuses to write anything: every problem is found before the first id is given.
 
 use bowline_store::{ActionRecord, BreakerSettings, ConditionRecord, TriggerRecord};
 use bowline_types::{TenantId, Timestamp};

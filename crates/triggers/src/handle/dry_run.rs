@@ -1,4 +1,6 @@
 //! Tries a trigger on one event, without doing anything.
+//!
+//! What conditions remember is read and advanced in memory only.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,6 @@
 //! One stream's lane: waits for its events, takes its lease when there are any, and matches them page by page.
+//!
+//! A step that is not written leaves nothing behind, and whoever loses the lease forgets all that it knew.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! Says of each condition whether it holds, and why.
+//!
+//! It decides nothing: what is said to hold is what the rule itself finds.
 
 use bowline_store::ConditionRecord;
 use serde_json::{Value, json};

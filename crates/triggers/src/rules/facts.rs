@@ -1,4 +1,6 @@
 //! An event as rules see it.
+//!
+//! It refuses to guess: what a field is not is absent, and a chain's event without the fields of one is an error.
 
 use bowline_store::StoredEvent;
 use bowline_types::{TenantId, Timestamp, public_tenant};
@@ -11,6 +13,9 @@ use super::decimal::Decimal;
 
 /// The type, on the envelope, of an event that says that the chain took another one back.
 const RETRACTED: &str = "Retracted";
+
+/// Characters of an agent's name that count.
+const SUBJECT_CHARS_MAX: usize = 128;
 
 /// What rules may know of an event.
 #[derive(Debug, Clone)]
@@ -97,7 +102,7 @@ impl Facts {
             chain_id: fields.get("chain_id").and_then(Value::as_u64),
             registry: text("registry").ok_or("the payload names no registry")?,
             event_type: text("event_type").ok_or("the payload names no event_type")?,
-            subject: fields.get("agent_id").and_then(spelled).unwrap_or_default(),
+            subject: fields.get("agent_id").and_then(subject).unwrap_or_default(),
             happened_at: fields
                 .get("timestamp")
                 .and_then(Value::as_i64)
@@ -114,7 +119,7 @@ impl Facts {
             chain_id: None,
             registry: LINE.to_owned(),
             event_type: fields.get("event_type").and_then(spelled).unwrap_or_default(),
-            subject: fields.get("agent_id").and_then(spelled).unwrap_or_default(),
+            subject: fields.get("agent_id").and_then(subject).unwrap_or_default(),
             happened_at,
             occurrence,
             retracts: false,
@@ -147,6 +152,12 @@ pub(crate) fn number(value: &Value) -> Option<Decimal> {
         Value::String(text) => Decimal::parse(text),
         _ => None,
     }
+}
+
+/// An agent as a key: what an organization writes there may be anything, and is cut to what a store can keep.
+fn subject(value: &Value) -> Option<String> {
+    let text = spelled(value)?;
+    Some(text.chars().filter(|letter| !letter.is_control()).take(SUBJECT_CHARS_MAX).collect())
 }
 
 fn spelled(value: &Value) -> Option<String> {

@@ -1,4 +1,6 @@
 //! The fields that an indexer writes, and what kind each is: what a rule on one may ask for follows from it.
+//!
+//! An unknown field is refused where all fields are known, so that a misspelled rule never waits for ever.
 
 use super::LINE;
 

@@ -1,4 +1,6 @@
 //! Compiled conditions: what is compared with what, in groups.
+//!
+//! A comparison is exact, and one that can't be made does not hold.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -1,4 +1,6 @@
 //! Conditions as they were written become nodes, or a list of what is wrong with them.
+//!
+//! Every list and every number has a bound, and nothing is taken that would be ignored later.
 
 use std::borrow::Cow;
 

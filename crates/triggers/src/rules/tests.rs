@@ -1,4 +1,6 @@
 //! Rules against events: the index against looking at every trigger, and each kind of condition.
+//!
+//! What is found is compared with what looking at each trigger finds, never with itself.
 
 use bowline_store::{BreakerSettings, ConditionRecord, TriggerRecord};
 use bowline_types::{TenantId, Timestamp};

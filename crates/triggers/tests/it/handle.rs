@@ -1,4 +1,6 @@
 //! Triggers as their owners see them.
+//!
+//! Each test runs on both stores, through the handle alone.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! Matching: every event once, whatever stops, comes back, fails or fills up.
+//!
+//! Each test runs on both stores, with the tasks that a process runs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
