@@ -33,7 +33,7 @@ struct Contract {
     artifact: &'static str,
 }
 
-const CONTRACTS: [Contract; 2] = [
+const CONTRACTS: [Contract; 5] = [
     Contract {
         source: "contracts/BowlineAnchor.sol",
         name: "BowlineAnchor",
@@ -43,6 +43,21 @@ const CONTRACTS: [Contract; 2] = [
         source: "contracts/test/OriginalAnchor.sol",
         name: "OriginalAnchor",
         artifact: "contracts/artifacts/test/OriginalAnchor.json",
+    },
+    Contract {
+        source: "contracts/test/ERC8004Identity.sol",
+        name: "ERC8004Identity",
+        artifact: "contracts/artifacts/test/ERC8004Identity.json",
+    },
+    Contract {
+        source: "contracts/test/ERC8004Reputation.sol",
+        name: "ERC8004Reputation",
+        artifact: "contracts/artifacts/test/ERC8004Reputation.json",
+    },
+    Contract {
+        source: "contracts/test/ERC8004Validation.sol",
+        name: "ERC8004Validation",
+        artifact: "contracts/artifacts/test/ERC8004Validation.json",
     },
 ];
 

@@ -12,127 +12,23 @@ use alloy_json_rpc::{ErrorPayload, RpcError as AlloyError, RpcRecv};
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_client::RpcClient;
 use alloy_transport::TransportErrorKind;
-use bowline_runtime::{BreakerPolicy, CircuitBreaker, Clock, SystemClock};
+use bowline_runtime::{CircuitBreaker, Clock, SystemClock};
 use bowline_types::{EvmAddress, EvmHash, Secret};
 use serde_json::{Value, json};
 
+use crate::address::{endpoint_addresses, is_loopback, parse_address, shortened};
+use crate::error::RpcError;
 use crate::pace::Pace;
+use crate::patience::{Bounds, EndpointState, Patience};
 use crate::refusals::{is_overload, is_too_wide};
 use crate::transport::{BoundedHttp, TooLong};
 use crate::types::{Block, Log, Receipt};
 
-/// Words and characters of what an endpoint says that are kept.
-const TEXT_WORDS_MAX: usize = 60;
-const TEXT_CHARS_MAX: usize = 300;
-
 /// The method that a range of blocks can be too large for.
 const GET_LOGS: &str = "eth_getLogs";
 
-/// Endpoints at most.
-const ENDPOINTS_MAX: usize = 8;
-
 /// What a node answers if it has no opinion on tips: 1 gwei.
 const TIP_DEFAULT: u128 = 1_000_000_000;
-
-/// A call had no effect that is known of.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RpcError {
-    /// The endpoints that answer are of another chain.
-    #[error("the endpoint's chain is {found}, not {expected}")]
-    OtherChain {
-        /// The chain that is meant.
-        expected: u64,
-        /// What an endpoint says.
-        found: u64,
-    },
-    /// No endpoint answered.
-    #[error("no endpoint of the chain answers: {causes}")]
-    Away {
-        /// Each endpoint with its cause.
-        causes: String,
-        /// Milliseconds until an endpoint's breaker lets a call pass, if all of them are open.
-        retry_ms: Option<u64>,
-    },
-    /// An endpoint refused the call.
-    #[error("{endpoint} refused: {message} (code {code})")]
-    Refused {
-        /// Who.
-        endpoint: String,
-        /// The JSON-RPC code.
-        code: i64,
-        /// Its words.
-        message: String,
-        /// What a contract reverted with, if that is why.
-        revert: Option<Bytes>,
-    },
-    /// The answer would be too large, or the range of blocks is: less must be asked for at once.
-    #[error("{endpoint} has too much to answer: {message}")]
-    TooWide {
-        /// Who.
-        endpoint: String,
-        /// Its words, or ours.
-        message: String,
-    },
-}
-
-/// How an endpoint is doing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct EndpointState {
-    /// Host and port.
-    pub name: String,
-    /// `closed`, `half_open` or `open`.
-    pub breaker: String,
-}
-
-/// How long endpoints may take, and how long one that failed is left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Seconds that an endpoint may take to answer.
-    pub call_secs_max: u64,
-    /// Seconds that an endpoint which failed is left alone at first; five times as long at most.
-    pub breaker_open_secs: u64,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { call_secs_max: 30, breaker_open_secs: 60 }
-    }
-}
-
-impl Patience {
-    fn call_time_max(self) -> Duration {
-        Duration::from_secs(self.call_secs_max)
-    }
-
-    fn breaker(self) -> BreakerPolicy {
-        let open_ms = self.breaker_open_secs.saturating_mul(1_000);
-        BreakerPolicy {
-            failures_max: 5,
-            // An endpoint that hangs takes the whole time of a call to fail.
-            failures_ms: self.call_secs_max.saturating_mul(6_000).max(120_000),
-            open_ms,
-            open_ms_max: open_ms.saturating_mul(5),
-            jitter_percent: 10,
-            successes_min: 2,
-            probe_ms_max: self.call_secs_max.saturating_mul(2_000),
-        }
-    }
-}
-
-/// What is asked of an endpoint, and taken from it, at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Requests a second to each endpoint; 0 is any number.
-    pub requests_per_sec: u32,
-    /// Bytes of one answer.
-    pub answer_bytes_max: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { requests_per_sec: 0, answer_bytes_max: 8 << 20 }
-    }
-}
 
 /// The endpoints of one chain; cheap to clone.
 #[derive(Debug, Clone)]
@@ -494,55 +390,8 @@ impl Rpc {
     }
 }
 
-/// The address, if it is one that can be asked.
-///
-/// # Errors
-/// What is wrong with it; secrets in it are not repeated.
-pub fn parse_address(text: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(text.trim()).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        scheme => Err(format!("`{scheme}` is neither http nor https")),
-    }
-}
-
-/// The addresses of a list with commas.
-///
-/// # Errors
-/// What is wrong with one of them; none is quoted.
-pub fn endpoint_addresses(list: &Secret) -> Result<Vec<Secret>, String> {
-    let addresses: Vec<Secret> = list
-        .reveal()
-        .split(',')
-        .map(str::trim)
-        .filter(|address| !address.is_empty())
-        .map(Secret::new)
-        .collect();
-    if addresses.is_empty() || addresses.len() > ENDPOINTS_MAX {
-        return Err(format!("{} addresses are given, 1 to {ENDPOINTS_MAX} are taken", addresses.len()));
-    }
-    for (index, address) in addresses.iter().enumerate() {
-        parse_address(address.reveal()).map_err(|problem| format!("address {}: {problem}", index + 1))?;
-    }
-    Ok(addresses)
-}
-
-fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 fn address(address: EvmAddress) -> Address {
     Address::from(*address.as_bytes())
-}
-
-/// What an endpoint says, as far as a person reads it. A word with a long path in it may be an address with a key.
-pub fn shortened(text: &str) -> String {
-    let is_path = |word: &str| word.contains('/') && word.len() > 8;
-    let words =
-        text.split_whitespace().take(TEXT_WORDS_MAX).map(|word| if is_path(word) { "…" } else { word });
-    words.collect::<Vec<_>>().join(" ").chars().take(TEXT_CHARS_MAX).collect()
 }
 
 fn refused(endpoint: &str, refusal: &ErrorPayload) -> RpcError {

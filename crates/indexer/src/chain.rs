@@ -35,6 +35,8 @@ const BASE_DEPTH: u64 = 64;
 const LIVE_LAG: u64 = 128;
 /// A pause after failures, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Rounds in a row that an endpoint may be behind before it is worth a warning.
+const FAILURES_WORTH_A_WARNING: u32 = 10;
 /// Agent keys that are looked through for one's own.
 const KEYS_MAX: usize = 10_000;
 
@@ -62,6 +64,17 @@ pub(crate) struct Place {
     pub(crate) block: Option<BlockMark>,
     pub(crate) author: Arc<Author>,
     pub(crate) keys_epoch: u64,
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// The line moved, and there may be more.
+    Moved,
+    /// There is nothing to do before the chain goes on.
+    Waits,
+    /// The endpoint that was asked does not help; the others may.
+    AskAll,
 }
 
 /// The work of one term.
@@ -97,22 +110,29 @@ impl<'a> Work<'a> {
     pub(crate) async fn run(&mut self) {
         loop {
             let pause = match self.round().await {
-                Ok(pause) => {
-                    self.failures = 0;
-                    self.chain.progress.failed(None);
-                    pause
+                Ok(Round::AskAll) => {
+                    self.ask_all = true;
+                    continue;
                 }
-                Err(halt) => self.failed(&halt),
+                Ok(Round::Moved) => Duration::ZERO,
+                Ok(Round::Waits) => self.poll(),
+                Err(halt) => {
+                    let pause = self.failed(&halt);
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
             };
+            self.failures = 0;
+            self.chain.progress.failed(None);
             tokio::time::sleep(pause).await;
         }
     }
 
-    pub(crate) fn poll(&self) -> Duration {
+    fn poll(&self) -> Duration {
         Duration::from_millis(self.chain.config.poll_ms)
     }
 
-    async fn round(&mut self) -> Result<Duration, Halt> {
+    async fn round(&mut self) -> Result<Round, Halt> {
         if self.place.is_none() {
             self.begin().await?;
         }
@@ -120,10 +140,13 @@ impl<'a> Work<'a> {
         let (mut first_halt, mut is_forked) = (None, false);
         for seen in &looks {
             match self.advance(seen).await {
-                Ok(pause) => {
+                Ok(Round::Moved) => {
                     self.suspicion = None;
-                    return Ok(pause);
+                    return Ok(Round::Moved);
                 }
+                // Nothing new here, but somebody before this one has other blocks.
+                Ok(_) if is_forked => {}
+                Ok(round) => return Ok(round),
                 Err(halt @ (Halt::Rpc(_) | Halt::Unserved { .. } | Halt::Unlinked { .. })) => {
                     is_forked |= matches!(halt, Halt::Unlinked { .. });
                     first_halt.get_or_insert(halt);
@@ -132,14 +155,13 @@ impl<'a> Work<'a> {
             }
         }
         if !self.asked_all && self.chain.each.len() > 1 {
-            self.ask_all = true;
-            return Ok(Duration::ZERO);
+            return Ok(Round::AskAll);
         }
         self.ask_all = true;
         if is_forked {
             return self.fork(&looks).await;
         }
-        first_halt.map_or(Ok(self.poll()), Err)
+        first_halt.map_or(Ok(Round::Waits), Err)
     }
 
     /// Says what is in the way, and for how long to wait. Where the store may have more than this process knows, it is
@@ -147,6 +169,11 @@ impl<'a> Work<'a> {
     fn failed(&mut self, halt: &Halt) -> Duration {
         let progress = &self.chain.progress;
         let (chain_id, text) = (self.chain.config.chain_id, halt.to_string());
+        if let Halt::Store(StoreError::KeysChanged { .. } | StoreError::SourceMoved(_)) = halt {
+            // The next round knows more; nothing is in the way.
+            self.place = None;
+            return self.pause();
+        }
         progress.failed(Some(text.clone()));
         match halt {
             Halt::Rpc(error) => {
@@ -164,15 +191,15 @@ impl<'a> Work<'a> {
                     Duration::from_millis(open).clamp(self.poll().min(PAUSE_MAX), PAUSE_MAX)
                 });
             }
+            Halt::Unserved { .. } | Halt::Unlinked { .. } if self.failures == FAILURES_WORTH_A_WARNING => {
+                tracing::warn!(component = "indexer", chain_id, error = text, "Endpoint is waited for");
+            }
             Halt::Unserved { .. } | Halt::Unlinked { .. } => {
                 tracing::debug!(component = "indexer", chain_id, error = text, "Endpoint is waited for");
             }
             Halt::Store(error) => {
                 self.place = None;
-                match error {
-                    StoreError::KeysChanged { .. } | StoreError::SourceMoved(_) => {}
-                    _ => progress.is(ChainState::Away),
-                }
+                progress.is(ChainState::Away);
                 if self.failures == 0 && !error.is_known_absence() {
                     tracing::warn!(
                         component = "indexer",
@@ -272,8 +299,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Goes as far as an endpoint leads; returns after how long to look again.
-    async fn advance(&mut self, seen: &Seen) -> Result<Duration, Halt> {
+    /// Goes as far as an endpoint leads.
+    async fn advance(&mut self, seen: &Seen) -> Result<Round, Halt> {
         let progress = Arc::clone(&self.chain.progress);
         let place = self.place()?;
         let number = seen.head.number();
@@ -284,7 +311,7 @@ impl<'a> Work<'a> {
             return Err(Halt::Unlinked { endpoint: seen.rpc.name().to_owned(), number: block.number });
         }
         let next = self.next_of(&place);
-        let Some(target) = seen.target else { return Ok(self.poll()) };
+        let Some(target) = seen.target else { return Ok(Round::Waits) };
         if place.block.is_none_or(|block| block.number + 1 < next) && next > 0 && next - 1 <= target {
             self.base(seen, next - 1).await?;
         }
@@ -293,7 +320,7 @@ impl<'a> Work<'a> {
             if place.block.is_some_and(|block| block.number <= number) {
                 progress.is(ChainState::Live);
             }
-            return Ok(self.poll());
+            return Ok(Round::Waits);
         }
         if target - next >= LIVE_LAG || progress.state() != ChainState::Live {
             progress.is(ChainState::Syncing);
@@ -310,7 +337,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        Ok(Duration::ZERO)
+        Ok(Round::Moved)
     }
 
     /// Marks the block before the first one, so that the first one has something to follow on.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bowline_evm::{Block, Log, Rpc};
+use bowline_evm::{Block, Log, Rpc, RpcError};
 use bowline_types::{EvmAddress, EvmHash};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -129,7 +129,14 @@ pub(crate) async fn blocks(
 }
 
 async fn logs_of(rpc: &Rpc, contracts: &[EvmAddress], block: &Block) -> Result<Vec<Log>, Halt> {
-    let mut logs = rpc.logs_in_block(contracts, block.hash()).await?;
+    let logs = rpc.logs_in_block(contracts, block.hash()).await;
+    let mut logs = logs.map_err(|error| match error {
+        // It may not have that block any more, or not yet.
+        RpcError::Refused { message, .. } => {
+            Halt::unserved(rpc.name(), format!("has no logs of a block: {message}"))
+        }
+        error => error.into(),
+    })?;
     logs.sort_by_key(Log::index);
     check(rpc, contracts, &logs)?;
     let is_of_block = |log: &Log| log.block_hash() == block.hash() && log.block_number() == block.number();

@@ -1,19 +1,18 @@
 //! When the chain has other blocks than the line knows: first to be sure, then to take back.
 //!
 //! A fork must be seen twice, each time with a chain of hashes from the block that both have up to the checkpoint's
-//! height, and no endpoint that answers may still have the checkpoint's block, unless that goes on for long. An
-//! endpoint that is only behind has no say. What is taken back stays on the line; a further event says that it is
+//! height, and no endpoint that answers may still have the checkpoint's block, unless the fork goes on for long and
+//! grows. An endpoint that is only behind has no say. What is taken back stays on the line; a further event says that it is
 //! taken back.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use bowline_evm::{Block, Rpc};
 use bowline_store::{BlockMark, ChainAdvance, ReadQuery, StoredEvent};
 use bowline_types::{EventId, EvmHash};
 use bowline_ves::sign_events;
 
-use crate::chain::{Place, Work};
+use crate::chain::{Place, Round, Work};
 use crate::event::retracts;
 use crate::fetch;
 use crate::halt::Halt;
@@ -21,8 +20,9 @@ use crate::look::Seen;
 
 /// Looks that must find the same fork.
 const LOOKS_MIN: u32 = 2;
-/// Looks after which an endpoint that still has the old block is outvoted.
+/// Looks after which an endpoint that still has the old block is outvoted, by one that is so many blocks further.
 const LOOKS_DISPUTED: u32 = 30;
+const BLOCKS_DISPUTED: u64 = 3;
 /// Blocks whose chain of hashes is looked at.
 const LINKS_MAX: u64 = 1_024;
 /// Events that are taken back at once, unless there is no mark between.
@@ -43,27 +43,28 @@ pub(crate) struct Suspicion {
 
 impl Work<'_> {
     /// Looks at a fork that no endpoint leads around; takes back what the chain took back once that is sure.
-    pub(crate) async fn fork(&mut self, looks: &[Seen]) -> Result<Duration, Halt> {
-        let Some(block) = self.place()?.block else { return Ok(self.poll()) };
+    pub(crate) async fn fork(&mut self, looks: &[Seen]) -> Result<Round, Halt> {
+        let Some(block) = self.place()?.block else { return Ok(Round::Waits) };
         let (mut other, mut is_disputed) = (None, false);
         for seen in looks {
             match seen.rpc.block(block.number).await {
                 Ok(Some(found)) if found.hash() == block.hash => is_disputed = true,
-                Ok(Some(found)) => drop(other.get_or_insert((&seen.rpc, found))),
+                Ok(Some(found)) => drop(other.get_or_insert((seen, found))),
                 // It is behind, or away.
                 Ok(None) | Err(_) => {}
             }
         }
-        let Some((rpc, found)) = other else {
+        let Some((seen, found)) = other else {
             self.suspicion = None;
-            return Ok(self.poll());
+            return Ok(Round::Waits);
         };
-        let ancestor = self.ancestor(rpc, block, &found).await?;
+        let ancestor = self.ancestor(&seen.rpc, block, &found).await?;
         let before = self.suspicion.filter(|known| known.hash == found.hash() && known.ancestor == ancestor);
         let looks = before.map_or(1, |known| known.looks + 1);
         self.suspicion = Some(Suspicion { hash: found.hash(), ancestor, looks });
-        if looks < LOOKS_MIN || (is_disputed && looks < LOOKS_DISPUTED) {
-            return Ok(self.poll());
+        let outvotes = looks >= LOOKS_DISPUTED && seen.head.number() >= block.number + BLOCKS_DISPUTED;
+        if looks < LOOKS_MIN || (is_disputed && !outvotes) {
+            return Ok(Round::Waits);
         }
         self.suspicion = None;
         tracing::warn!(
@@ -75,7 +76,7 @@ impl Work<'_> {
         );
         self.chain.progress.metrics().reorganized();
         self.take_back(ancestor).await?;
-        Ok(Duration::ZERO)
+        Ok(Round::Moved)
     }
 
     /// The last known block that the endpoint has too, with a chain of hashes from there to the block that it has

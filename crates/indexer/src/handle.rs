@@ -1,4 +1,6 @@
 //! How each chain is doing, as far as this process knows; asking costs nothing and waits for nobody.
+//!
+//! The work tells it what it sees and writes; from that come lag, speed and the lines of the log about progress.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -179,7 +181,10 @@ impl Progress {
         (inner.status.head, inner.status.target) = (Some(head), target);
         inner.reckon();
         let status = &inner.status;
-        self.metrics.at(status.head, status.block, status.lag_blocks, now);
+        self.metrics.at(status.head, status.block, status.lag_blocks);
+        if status.lag_blocks == Some(0) {
+            self.metrics.synced(now);
+        }
     }
 
     /// The checkpoint moved.
@@ -193,7 +198,8 @@ impl Progress {
         inner.status.updated_at = Some(now);
         inner.reckon();
         let status = &inner.status;
-        self.metrics.at(status.head, status.block, status.lag_blocks, now);
+        self.metrics.at(status.head, status.block, status.lag_blocks);
+        self.metrics.synced(now);
         if inner.status.state == ChainState::Syncing && inner.told.elapsed() >= PROGRESS_TIME {
             inner.told = Instant::now();
             let status = inner.status.clone();

@@ -76,15 +76,17 @@ impl ChainMetrics {
     }
 
     /// What is known of the chain now.
-    pub(crate) fn at(&self, head: Option<u64>, block: Option<u64>, lag: Option<u64>, now: Timestamp) {
+    pub(crate) fn at(&self, head: Option<u64>, block: Option<u64>, lag: Option<u64>) {
         let values = [(HEAD, head), (BLOCK, block), (LAG, lag), (PONDER_LAG, lag)];
         for (name, value) in values {
             if let Some(value) = value {
                 gauge!(name, "chain" => Arc::clone(&self.chain)).set(value as f64);
             }
         }
-        if lag.is_some() {
-            gauge!(PONDER_SYNCED, "chain" => Arc::clone(&self.chain)).set(now.micros() as f64 / 1e6);
-        }
+    }
+
+    /// The checkpoint moved, or there is nothing to move it to.
+    pub(crate) fn synced(&self, now: Timestamp) {
+        gauge!(PONDER_SYNCED, "chain" => Arc::clone(&self.chain)).set(now.micros() as f64 / 1e6);
     }
 }

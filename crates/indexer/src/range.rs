@@ -1,4 +1,5 @@
 //! How many blocks to ask for at once: fewer after a refusal, more after answers that came easily.
+//! What was refused once is not tried again before many answers of less.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

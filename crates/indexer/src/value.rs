@@ -1,4 +1,5 @@
 //! Values of the ABI as JSON, without loss: what may not fit a double is a text.
+//! Which of a type's values are texts depends on the type alone, so that a field is always of one kind.
 
 use alloy_dyn_abi::DynSolValue;
 use alloy_primitives::{I256, hex};
