@@ -5,7 +5,7 @@
 //! under way get some time. One that does not end by then is given back too: it may have arrived, so the attempt counts,
 //! and its repetition has the same id.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +36,14 @@ const CLAIM_MAX: usize = 256;
 /// Jobs are claimed ahead for about so long at the present speed.
 const AHEAD: Duration = Duration::from_millis(100);
 
+/// Workers that are free for so long although jobs were claimed have claimed jobs that can't begin.
+const STUCK: Duration = Duration::from_millis(250);
+
 /// A job that has to wait for its organization's or its receiver's other deliveries comes back after so long.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same if none of them has ended since it was given back last: doubled each time, up to this.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(64);
 
 /// What an attempt may take beyond what its action allows, before it is ended from outside.
 const SLACK: Duration = Duration::from_secs(30);
@@ -95,8 +101,10 @@ struct Workers {
     of_tasks: HashMap<tokio::task::Id, Arc<Prepared>>,
     under_way: UnderWay,
     reports: mpsc::Receiver<Done>,
-    /// When jobs were given back last because others of theirs were under way.
-    gave_back: Option<Instant>,
+    /// When a delivery began last, or jobs were given back because others of theirs were under way.
+    moved: Instant,
+    /// Organizations whose jobs were given back, with the pause, until a delivery of theirs ends.
+    paused: HashMap<TenantId, Duration>,
     ended: u64,
     speed: Speed,
 }
@@ -131,7 +139,8 @@ impl Workers {
             of_tasks: HashMap::new(),
             under_way: UnderWay::default(),
             reports,
-            gave_back: None,
+            moved: Instant::now(),
+            paused: HashMap::new(),
             ended: 0,
             speed: Speed { since: Instant::now(), ended: 0, a_second: 0.0 },
         }
@@ -178,7 +187,7 @@ impl Workers {
                     self.waiting.extend(jobs);
                 }
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
-                () = tokio::time::sleep(BUSY_PAUSE), if !self.waiting.is_empty() => {}
+                () = tokio::time::sleep(STUCK), if !self.waiting.is_empty() => {}
                 () = self.shutdown.begun() => break,
             }
         }
@@ -207,12 +216,25 @@ impl Workers {
             self.start(job);
         }
         let is_stuck = self.running.len() < workers && self.waiting.len() >= self.batch().div_ceil(2);
-        if is_stuck && self.gave_back.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
-            self.gave_back = Some(Instant::now());
-            let now = self.now();
-            for job in std::mem::take(&mut self.waiting) {
-                self.report(give_back(&job.job, BUSY_PAUSE, "busy", now)).await;
-            }
+        if is_stuck && self.moved.elapsed() >= STUCK {
+            self.make_room().await;
+        }
+    }
+
+    /// Gives back what can't begin. Their organizations' jobs are the next ones to be claimed when they come back, so
+    /// each time they come back later: otherwise nobody else's would ever be claimed.
+    async fn make_room(&mut self) {
+        self.moved = Instant::now();
+        let now = self.now();
+        let tenants: HashSet<TenantId> = self.waiting.iter().map(Prepared::tenant_id).collect();
+        for tenant_id in tenants {
+            let pause =
+                self.paused.get(&tenant_id).map_or(BUSY_PAUSE, |pause| (*pause * 2).min(BUSY_PAUSE_MAX));
+            self.paused.insert(tenant_id, pause);
+        }
+        for job in std::mem::take(&mut self.waiting) {
+            let pause = self.paused.get(&job.tenant_id()).copied().unwrap_or(BUSY_PAUSE);
+            self.report(give_back(&job.job, pause, "busy", now)).await;
         }
     }
 
@@ -224,6 +246,7 @@ impl Workers {
     }
 
     fn start(&mut self, job: Prepared) {
+        self.moved = Instant::now();
         *self.under_way.tenants.entry(job.tenant_id()).or_default() += 1;
         *self.under_way.destinations.entry(job.destination().to_owned()).or_default() += 1;
         let job = Arc::new(job);
@@ -239,6 +262,7 @@ impl Workers {
         };
         let Some(job) = self.of_tasks.remove(&id) else { return };
         self.under_way.end(&job);
+        self.paused.remove(&job.tenant_id());
         self.ended += 1;
         self.speed.count(self.ended);
         gauge!(ACTIVE).set(self.running.len() as f64);

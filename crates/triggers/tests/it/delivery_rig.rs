@@ -7,10 +7,11 @@ use std::time::Duration;
 use bowline_runtime::{Clock, ManualClock, Shutdown, SystemClock, Tasks};
 use bowline_store::{
     ActionRecord, AttemptRecord, BreakerSettings, JobFilter, JobRecord, JobState, LineStore, MatchCommit,
-    NewJob, RedisQueue, TriggerRecord,
+    NewJob, RedisQueue, TriggerRecord, VerifiedBatch,
 };
 use bowline_triggers::{Deliveries, DeliveryConfig, DeliveryDependencies};
-use bowline_types::{EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId, Timestamp};
+use bowline_ves::{Draft, SecretKey, SequencerSigner, sign_envelope, verify};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -75,6 +76,28 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+/// Writes a stream's first event: jobs are of events of a stream.
+async fn begin(store: &Arc<dyn LineStore>, stream: StreamId, now: Timestamp) {
+    let key = SecretKey::from_seed([7; 32]);
+    let draft = Draft {
+        stream,
+        event_id: EventId::random(),
+        source_agent_id: AgentId::from_bytes([2; 16]),
+        agent_key_id: 1,
+        entity_type: "agent".to_owned(),
+        entity_id: "398".to_owned(),
+        event_type: "NewFeedback".to_owned(),
+        created_at: "2025-06-01T12:00:00Z".to_owned(),
+        payload: r#"{"score":87}"#.into(),
+        command_id: None,
+        base_version: None,
+    };
+    let event = verify(sign_envelope(draft, &key).unwrap(), Ok(&key.public())).unwrap();
+    let signer = SequencerSigner { sequencer_id: Uuid::from_u128(33), key_version: 1, key };
+    let batch = VerifiedBatch { events: vec![event], keys_epoch: u64::MAX };
+    store.append(batch, Arc::new(signer), now).await.unwrap();
+}
+
 /// A store whose clock stands until a test moves it.
 pub(crate) struct Rig {
     pub(crate) place: Place,
@@ -91,6 +114,7 @@ impl Rig {
         let store = place.open().await;
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let stream = StreamId::new(TenantId::random(), StoreId::random());
+        begin(&store, stream, clock.now()).await;
         Self { place, store, clock, tenant_id: TenantId::random(), stream, next: 0.into() }
     }
 
