@@ -21,8 +21,10 @@ const LIMIT_DEFAULT: usize = 20;
 /// Things on a page at most.
 const LIMIT_MAX: usize = 100;
 
-/// What a shown trigger has and a written one has not: it may be sent back, and says nothing.
-const SHOWN_ALONE: [&str; 5] = ["organization_id", "is_stateful", "created_at", "updated_at", "revision"];
+/// What a shown trigger has and a written one has not: it may be sent back, and says nothing, as the
+/// path says which one is meant.
+const SHOWN_ALONE: [&str; 6] =
+    ["id", "organization_id", "is_stateful", "created_at", "updated_at", "revision"];
 
 /// One thing.
 pub(crate) fn data(thing: impl Serialize) -> Json<Value> {

@@ -68,9 +68,12 @@ pub(super) async fn health_v1(State(api): State<Api>) -> Response {
     let (database, redis) = tokio::join!(database, redis);
     let healthy = database && redis != Some(false);
     let word = |there: bool| if there { "connected" } else { "disconnected" };
+    let now = api.line.clock.now().to_string();
+    // Whole seconds, as the runbook shows them.
+    let seconds = now.split(['.', '+']).next().unwrap_or_default();
     let body = HealthV1 {
         status: if healthy { "healthy" } else { "unhealthy" },
-        timestamp: api.line.clock.now(),
+        timestamp: format!("{seconds}Z"),
         database: word(database),
         redis: redis.map_or("not configured", word),
         version: env!("CARGO_PKG_VERSION"),
@@ -83,7 +86,7 @@ pub(super) async fn health_v1(State(api): State<Api>) -> Response {
 #[derive(Serialize)]
 struct HealthV1 {
     status: &'static str,
-    timestamp: Timestamp,
+    timestamp: String,
     database: &'static str,
     redis: &'static str,
     version: &'static str,
