@@ -11,7 +11,9 @@ use bowline_indexer::checks::{ChainFacts, IndexerFacts};
 use bowline_line::checks::{Answer, ClockOffset, LineFacts, NodeFacts};
 use bowline_node::DataFolder;
 use bowline_runtime::{Clock, Samples, Seen, SystemClock};
-use bowline_store::{Diagnostics, PostgresInspector, RedisConfig, RedisQueue, Scope, SqliteInspector, StoreFacts};
+use bowline_store::{
+    Diagnostics, PostgresInspector, RedisConfig, RedisQueue, Scope, SqliteInspector, StoreFacts,
+};
 use bowline_triggers::checks::{RedisFacts, TriggerFacts};
 use bowline_types::Timestamp;
 use serde_json::Value;
