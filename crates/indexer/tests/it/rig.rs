@@ -146,7 +146,7 @@ pub(crate) fn config(urls: &str, deployed: &Deployed) -> Config {
         poll_ms: 20,
         ..ChainConfig::default()
     };
-    Config { chains: vec![chain], lease_secs: 1, call_secs_max: 5, breaker_open_secs: 1 }
+    Config { chains: vec![chain], lease_secs: 1, call_secs_max: 5, breaker_open_secs: 1, ..Config::default() }
 }
 
 /// Starts an indexer with the key of that seed.

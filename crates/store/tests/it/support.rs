@@ -63,7 +63,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Asks again and again until the answer is yes.
-pub(crate) async fn until(mut ask: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until<F: Future<Output = bool>>(mut ask: impl FnMut() -> F) {
     soon(async {
         while !ask().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
