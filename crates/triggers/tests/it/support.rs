@@ -119,7 +119,13 @@ async fn execute(url: &str, sql: &str) {
 struct Actions;
 
 impl ActionRules for Actions {
-    fn check(&self, action_type: &str, config: &Value, _: Option<&ActionRecord>) -> Vec<FieldProblem> {
+    fn check(
+        &self,
+        _: Option<&str>,
+        action_type: &str,
+        config: &Value,
+        _: Option<&ActionRecord>,
+    ) -> Vec<FieldProblem> {
         match (action_type, config.get("url")) {
             ("rest", Some(_)) => Vec::new(),
             ("rest", None) => vec![FieldProblem::new("url", "is missing")],
@@ -177,7 +183,7 @@ impl Process {
     }
 
     fn build(store: Arc<dyn LineStore>, matching: MatchingConfig) -> (Self, Service) {
-        let config = Config { matching, per_tenant_max: 100 };
+        let config = Config { matching, per_tenant_max: 100, ..Config::default() };
         let dependencies = Dependencies {
             store: Arc::clone(&store),
             clock: Arc::new(SystemClock),
