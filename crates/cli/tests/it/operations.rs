@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::node::{bowline, bowline_in};
-use crate::site::{Site, from_xtask};
+use crate::site::{Site, from_xtask, until};
 
 /// How the names of our own metrics begin.
 const OURS: [&str; 8] = [
@@ -84,8 +84,16 @@ pub(crate) async fn alerts_fire_when_they_should_and_only_then(_: Arc<Site>) {
 }
 
 pub(crate) async fn alerts_and_dashboards_ask_for_what_is_measured(site: Arc<Site>) {
-    let node = site.node("data").start().await;
-    let measured = node.api().get("/metrics").await.text;
+    // A chain has its figures once it is set up, and requests once one was answered.
+    let node = site.node("data").env("BASE_SEPOLIA_RPC_URL", "http://127.0.0.1:9").start().await;
+    let mut measured = String::new();
+    until(async || {
+        measured = node.api().get("/metrics").await.text;
+        ["bowline_indexer_lag_blocks", "api_gateway_http_requests_total"]
+            .iter()
+            .all(|name| measured.contains(name))
+    })
+    .await;
     let types = measured.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let measured: BTreeMap<&str, &str> = types.collect();
     let dashboard: Value = serde_json::from_str(&text("config/grafana/bowline-triggers.json")).unwrap();

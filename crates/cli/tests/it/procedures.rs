@@ -257,6 +257,7 @@ impl Shift {
 
     /// Runs the commands of a console.
     async fn type_in(&mut self, block: &Block) {
+        self.write_log();
         let typed = block.typed();
         for (index, one) in typed.iter().enumerate() {
             let command = self.meant(&one.command);

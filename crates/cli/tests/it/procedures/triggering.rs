@@ -18,7 +18,7 @@ const PAGE: Page = Page {
     text: include_str!("../../../../../docs/runbooks/triggers.md"),
     not_run_max: 3,
     run_min: 22,
-    incidents: &["The event processor", "Circuit breakers are open"],
+    incidents: &["Circuit breakers are open"],
 };
 
 /// What the page takes out of the repository.
@@ -60,9 +60,6 @@ impl Shift {
     pub(super) async fn come_upon_triggers(&mut self, heading: &str, api: &Api) {
         let Some(beside) = self.beside.clone() else { return };
         match heading {
-            "The event processor" => {
-                std::fs::write(&beside.log, self.node().await.said()).unwrap();
-            }
             "Circuit breakers are open" => {
                 // One trigger stays well, so that not all of them are cut off.
                 self.trigger(api, "quiet", &beside.receiver, "NeverSeen").await;
@@ -77,6 +74,13 @@ impl Shift {
         }
     }
 
+    /// Puts what the node has said where the page looks for it.
+    pub(super) fn write_log(&self) {
+        if let (Some(beside), Some(node)) = (&self.beside, &self.node) {
+            std::fs::write(&beside.log, node.said()).unwrap();
+        }
+    }
+
     async fn trigger(&self, api: &Api, name: &str, receiver: &str, event_type: &str) -> String {
         let body = json!({
             "name": name,
@@ -86,7 +90,9 @@ impl Shift {
             "breaker": {"failure_threshold": 1},
         });
         let api = api.and("x-organization-id", &self.author.stream.tenant_id.to_string());
-        let made: Value = api.post("/api/v1/triggers", body.to_string()).await.json();
+        let made = api.post("/api/v1/triggers", body.to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        let made: Value = serde_json::from_str(&made.text).unwrap();
         made["data"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
     }
 }
