@@ -1,4 +1,5 @@
 //! `bowline queue`: how many deliveries wait, and waiting until none does.
+//! It only asks the API; nothing here touches a queue.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! What a store keeps of jobs: what is to be delivered, every attempt, and the circuit breakers before destinations.
+//! A job's row is the truth about it, whatever handed it to a worker.
 
 use bowline_types::{EventId, StreamId, TenantId, Timestamp};
 use uuid::Uuid;

@@ -1,4 +1,5 @@
 //! What triggers tell of an event's life: whether it was matched, and what became of each job.
+//! It tells a viewer nothing of another organization's jobs.
 
 use std::sync::Arc;
 

@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn foreign_crates_are_not_the_tables_business_but_pure_crates_name_no_server() {
         let mut crates = clean_workspace();
-        crates[4].dependencies.push(("axum".to_owned(), DependencyKind::Normal));
+        let line = crates.iter_mut().find(|krate| krate.name == LINE).unwrap();
+        line.dependencies.push(("axum".to_owned(), DependencyKind::Normal));
         assert_eq!(check_layers(&crates), []);
         let findings = check_pure(&crates);
         assert_eq!(findings.len(), 1);

@@ -86,13 +86,20 @@ impl<T: DeserializeOwned> FromRequest<Api> for Written<T> {
         let RawBody(bytes) = RawBody::from_request(request, api).await?;
         // An empty body is how `curl -X POST` sends no wishes.
         let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
-        let mut body: Value = serde_json::from_slice(bytes)
+        let body: Value = serde_json::from_slice(bytes)
             .map_err(|error| ApiError::new(Code::InvalidRequestBody, format!("the body: {error}")))?;
-        if let Value::Object(fields) = &mut body {
-            fields.retain(|name, _| !SHOWN_ALONE.contains(&name.as_str()));
-        }
-        serde_path_to_error::deserialize(body).map(Self).map_err(|error| refused(&error))
+        read(body).map(Self)
     }
+}
+
+fn read<T: DeserializeOwned>(mut body: Value) -> Result<T, ApiError> {
+    // A list would be taken for the fields in their order.
+    let Value::Object(fields) = &mut body else {
+        let found = FieldProblem::new("body", "is not an object");
+        return Err(ApiError::new(Code::InvalidTrigger, found.to_string()).with_details(json!([found])));
+    };
+    fields.retain(|name, _| !SHOWN_ALONE.contains(&name.as_str()));
+    serde_path_to_error::deserialize(body).map_err(|error| refused(&error))
 }
 
 fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
@@ -122,8 +129,7 @@ mod tests {
 
     fn problem(text: &str) -> Value {
         let value: Value = serde_json::from_str(text).unwrap();
-        let error = serde_path_to_error::deserialize::<_, TriggerInput>(value).unwrap_err();
-        refused(&error).body("r")["error"]["details"][0]["field"].clone()
+        read::<TriggerInput>(value).unwrap_err().body("r")["error"]["details"][0]["field"].clone()
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! `bowline triggers list`: triggers, one a line.
+//! What it shows fits a terminal; `show` and `--output json` tell everything.
 
 use clap::Args;
 use serde::Deserialize;

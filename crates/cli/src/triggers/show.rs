@@ -1,4 +1,5 @@
 //! `bowline triggers show`: one trigger with all that it asks for and does.
+//! Secrets never get here: the server has masked them.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -1,4 +1,5 @@
 //! `bowline triggers dry-run`, `backtest`, `test` and `state`: trying a trigger out, and what it remembers.
+//! Nothing of it changes a trigger; only `test` sends anything, and says so.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! A web server that takes what is delivered to it, and answers as a test says.
+//! It keeps every request with the status that it was answered with, and checks nothing itself.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,4 +1,5 @@
 //! Roles: a process runs what it is told to, alone or with others; and what every process tells of itself.
+//! Processes that share a store need PostgreSQL, so those tests run there alone.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Triggers over HTTP: made, changed and refused with the field's name; each organization sees its own alone.
+//! What a trigger does when it matches is shown by `triggers_delivery`.
 
 use std::sync::Arc;
 

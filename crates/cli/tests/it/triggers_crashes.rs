@@ -18,6 +18,8 @@ use crate::redis::Redis;
 use crate::registry::Registry;
 use crate::site::{Site, soak_secs, until};
 
+/// The organization whose trigger it is.
+const ORGANIZATION: &str = "7b3c1f0e-5a7e-4c55-9d7e-0f3a1c2b4d5e";
 /// In an ordinary run; `cargo xtask soak` goes on until its time is over.
 const KILLS: usize = 8;
 /// Feedbacks between two kills.
@@ -89,6 +91,11 @@ async fn assert_all_once(api: &Api, registry: &Registry<'_>, receiver: &Receiver
     }
 }
 
+/// The API as the organization's people use it.
+fn api(node: &Node) -> Api {
+    node.api().and("x-organization-id", ORGANIZATION)
+}
+
 fn random() -> u8 {
     Uuid::new_v4().into_bytes()[0]
 }
@@ -107,7 +114,7 @@ pub(crate) async fn a_node_with_all_roles_is_killed_and_loses_and_doubles_nothin
     let registry = Registry::deploy(&chain).await;
     let receiver = Receiver::start().await;
     let mut node = process(&site, &registry, "data", "all").start().await;
-    trigger(&node.api(), &receiver).await;
+    trigger(&api(&node), &receiver).await;
     let (began, mut kills) = (Instant::now(), 0);
     while goes_on(kills, began) {
         kills += 1;
@@ -120,7 +127,7 @@ pub(crate) async fn a_node_with_all_roles_is_killed_and_loses_and_doubles_nothin
         node.kill();
         node = node.again().await;
     }
-    assert_all_once(&node.api(), &registry, &receiver).await;
+    assert_all_once(&api(&node), &registry, &receiver).await;
     let given = usize::try_from(registry.given()).unwrap();
     node.kill();
     site.assert_clean("data", given).await;
@@ -134,7 +141,7 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
     let mut redis = Redis::start(&site.path("redis")).await;
     let gateway = process(&site, &registry, "gateway", "gateway").env("REDIS_URL", &redis.url());
     let gateway = gateway.start().await;
-    trigger(&gateway.api(), &receiver).await;
+    trigger(&api(&gateway), &receiver).await;
     let mut nodes: Vec<Node> = Vec::new();
     for role in ["indexer", "triggers", "worker"] {
         for twin in ["a", "b"] {
@@ -166,8 +173,8 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
             None => drop(redis.says(&["FLUSHALL"])),
         }
     }
-    assert_all_once(&gateway.api(), &registry, &receiver).await;
+    assert_all_once(&api(&gateway), &registry, &receiver).await;
     until(async || redis.says(&["LLEN", "action_jobs"]) == "0").await;
-    let events: Value = gateway.api().get("/api/v1/events?limit=1").await.json();
+    let events: Value = api(&gateway).get("/api/v1/events?limit=1").await.json();
     assert!(events["data"].as_array().is_some_and(|events| events.len() == 1), "{events}");
 }

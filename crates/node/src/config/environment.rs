@@ -1,4 +1,5 @@
 //! The environment names and the settings that they stand for: the one table.
+//! No other file of the workspace reads the environment of a node.
 
 use super::load::Source;
 

@@ -236,6 +236,9 @@ impl PostgresRestore {
         for table in present(self.snapshot.connection(), from).await? {
             self.execute(&format!("ALTER TABLE {from}.{table} SET SCHEMA {to}")).await?;
         }
+        for view in present_views(self.snapshot.connection(), from).await? {
+            self.execute(&format!("ALTER VIEW {from}.{view} SET SCHEMA {to}")).await?;
+        }
         for function in present_functions(self.snapshot.connection(), from).await? {
             self.execute(&format!("ALTER FUNCTION {from}.{function}() SET SCHEMA {to}")).await?;
         }
@@ -343,6 +346,18 @@ async fn present_functions(connection: &mut PgConnection, schema: &str) -> sqlx:
          AND pronamespace = $2::regnamespace ORDER BY 1",
     )
     .bind(function_names())
+    .bind(schema)
+    .fetch_all(connection)
+    .await
+}
+
+/// The line's views that a schema holds.
+async fn present_views(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relkind = 'v' AND relname = ANY($1)
+         AND relnamespace = $2::regnamespace ORDER BY 1",
+    )
+    .bind(made("CREATE VIEW ").collect::<Vec<_>>())
     .bind(schema)
     .fetch_all(connection)
     .await

@@ -1,4 +1,5 @@
 //! The kinds of actions: how one is checked and kept, how it is made ready, and how it is carried out.
+//! Each kind has a file of its own; this one only tells them apart.
 
 use std::sync::Arc;
 
@@ -82,7 +83,8 @@ pub(crate) struct Actions {
     web: Web,
     telegram: TelegramNode,
     pace: Pace,
-    is_stdio_allowed: bool,
+    /// Where programs are looked for; none if none may be started.
+    programs: Option<String>,
 }
 
 impl Actions {
@@ -100,7 +102,7 @@ impl Actions {
                 bot_token: config.telegram_bot_token.clone(),
             },
             pace: Pace::new(Arc::clone(store), Arc::clone(clock)),
-            is_stdio_allowed: config.mcp_stdio_allowed,
+            programs: config.mcp_stdio_allowed.then(|| config.mcp_path.clone()),
         })
     }
 
@@ -156,7 +158,7 @@ impl Actions {
         match kind {
             "rest" => RestAction::parse(config, names, &self.web).map(Kind::Rest),
             "telegram" => TelegramAction::parse(config, names).map(Kind::Telegram),
-            "mcp" => McpAction::parse(config, names, &self.web, self.is_stdio_allowed).map(Kind::Mcp),
+            "mcp" => McpAction::parse(config, names, &self.web, self.programs.as_deref()).map(Kind::Mcp),
             _ => {
                 let problem = format!("must be one of {}", Kind::WORDS.join(", "));
                 Err(vec![FieldProblem::new("action_type", problem)])

@@ -1,4 +1,5 @@
 //! The actions of triggers as workers need them: ready, and kept for as long as nobody changes the trigger.
+//! It reads the store and never writes, and what it keeps is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
 //! The settings of deliveries.
+//! Every limit of a delivery that an operator may move is here, with its reason.
 
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct DeliveryConfig {
     pub telegram_bot_token: Option<Secret>,
     /// Whether actions may start programs of this machine.
     pub mcp_stdio_allowed: bool,
+    /// Where these programs are looked for, and all that they are told of this process's environment (`PATH`).
+    pub mcp_path: String,
 }
 
 impl Default for DeliveryConfig {
@@ -50,6 +53,7 @@ impl Default for DeliveryConfig {
             telegram_api_url: "https://api.telegram.org".to_owned(),
             telegram_bot_token: None,
             mcp_stdio_allowed: false,
+            mcp_path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Where a worker's jobs come from: the store, or Redis, which only says which ones to ask the store for.
+//! It delivers nothing, and a job is a worker's only when the store says so.
 
 use std::sync::Arc;
 use std::time::Duration;

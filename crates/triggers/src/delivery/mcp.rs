@@ -42,7 +42,7 @@ const META_KEY: &str = "bowline/idempotency-key";
 #[derive(Debug)]
 enum Server {
     Http(Url),
-    Program { command: String, args: Vec<String> },
+    Program { command: String, args: Vec<String>, path: String },
 }
 
 /// A call of a tool.
@@ -65,10 +65,10 @@ impl McpAction {
         config: &Map<String, Value>,
         names: &Names<'_>,
         web: &Web,
-        is_stdio_allowed: bool,
+        programs: Option<&str>,
     ) -> Result<Self, Vec<FieldProblem>> {
         let mut reading = Reading::new(config, &KEYS);
-        let server = server(&mut reading, web, is_stdio_allowed);
+        let server = server(&mut reading, web, programs);
         let tool_name = tool_name(&mut reading);
         let arguments = arguments(&mut reading, names);
         let time_max = Duration::from_millis(reading.number("timeout_ms", (1, 300_000), 30_000));
@@ -141,15 +141,10 @@ impl McpAction {
                 let http = web.client(url)?.clone();
                 client.serve(StreamableHttpClientTransport::with_client(http, config)).await
             }
-            Server::Program { command, args } => {
+            Server::Program { command, args, path } => {
                 let mut program = tokio::process::Command::new(command);
-                program.args(args).env_clear().kill_on_drop(true);
-                // A program finds others by this, and needs nothing else of this process: least of all its secrets.
-                for name in ["PATH", "HOME", "LANG"] {
-                    if let Some(value) = std::env::var_os(name) {
-                        program.env(name, value);
-                    }
-                }
+                // A program needs nothing else of this process: least of all its secrets.
+                program.args(args).env_clear().env("PATH", path).kill_on_drop(true);
                 let process = TokioChildProcess::builder(program).stderr(Stdio::null()).spawn();
                 let (process, _) = process.map_err(|error| {
                     Failure::of_action("PROGRAM", format!("{command} can't be started: {error}"))
@@ -260,7 +255,7 @@ fn of_status(status: u16, retry_after: Option<&str>) -> Failure {
     failure
 }
 
-fn server(reading: &mut Reading<'_>, web: &Web, is_stdio_allowed: bool) -> Option<Server> {
+fn server(reading: &mut Reading<'_>, web: &Web, programs: Option<&str>) -> Option<Server> {
     match (reading.get("server_url").is_some(), reading.get("command").is_some()) {
         (true, true) => {
             reading.refuse("command", "and server_url exclude each other");
@@ -272,14 +267,14 @@ fn server(reading: &mut Reading<'_>, web: &Web, is_stdio_allowed: bool) -> Optio
             }
             plain_address(reading, "server_url", web).map(Server::Http)
         }
-        (false, true) if !is_stdio_allowed => {
-            reading.refuse("command", "programs are not allowed on this node: mcp_stdio_allowed is off");
-            None
-        }
         (false, true) => {
+            let Some(path) = programs else {
+                reading.refuse("command", "programs are not allowed on this node: mcp_stdio_allowed is off");
+                return None;
+            };
             let command = reading.required("command", 1_024)?.to_owned();
             let args = reading.texts("args", ARGS_MAX).into_iter().map(str::to_owned).collect();
-            Some(Server::Program { command, args })
+            Some(Server::Program { command, args, path: path.to_owned() })
         }
     }
 }

@@ -1,4 +1,5 @@
 //! How a delivery ended, and what that means for the next attempt and for the circuit breakers.
+//! No outcome holds a secret: messages are made for people to read.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Reads an action's configuration key by key, and gathers everything that is wrong with it under its path.
+//! A key that nobody asked for is wrong too: a setting that has no effect would be a trap.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,5 @@
 //! Webhooks: an event, or what a template makes of it, to an address of the user's choice, signed.
+//! What comes back is an outcome and a snippet; it is never interpreted.
 
 use std::time::Duration;
 

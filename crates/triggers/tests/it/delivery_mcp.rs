@@ -1,4 +1,5 @@
 //! Calls of tools of a real MCP server, the reference one, over HTTP and over pipes.
+//! `cargo xtask test` brings the server; without it these tests fail and say so.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ async fn a_tool_of_a_program_is_called_only_where_the_operator_allows_it() {
         "command": "node", "args": [server().to_str().unwrap(), "stdio"], "tool_name": "echo",
         "arguments_template": {"message": "hi"},
     });
-    let sent = call(DeliveryConfig { mcp_stdio_allowed: true, ..config() }, settings.clone()).await;
+    let sent = call(DeliveryConfig { mcp_stdio_allowed: true, mcp_path: std::env::var("PATH").unwrap(), ..config() }, settings.clone()).await;
     assert_eq!((sent.status, sent.destination.as_str()), ("success", "stdio:node"), "{sent:?}");
 
     let place = Place::new(Engine::Sqlite).await;

@@ -1,4 +1,5 @@
 //! A receiver on this machine: it answers as a test says, and remembers what it was sent.
+//! It checks nothing itself: that is the tests' business.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

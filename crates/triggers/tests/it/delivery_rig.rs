@@ -1,4 +1,5 @@
 //! A store with triggers and jobs, and workers beside it.
+//! Jobs are written as matching writes them, so that these tests need no events.
 
 use std::future::Future;
 use std::sync::Arc;

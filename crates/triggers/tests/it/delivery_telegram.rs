@@ -1,4 +1,5 @@
 //! Telegram messages against a stand-in that speaks the Bot API's JSON: the real one can't be had without an account.
+//! Limits are looked at with two processes, since they share them.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! Webhooks against a receiver that looks at everything.
+//! Signatures are checked by a library that this project did not write.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Workers against a store and a receiver: whatever happens, each job ends, and every attempt carries its id.
+//! A worker that dies is a runtime that is dropped, or an engine that is killed.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! A trigger's conditions and actions, one by one. What is said of a whole trigger holds of its parts.
+//! It decides nothing: what may be taken is the triggers' business.
 
 use axum::Json;
 use axum::extract::State;

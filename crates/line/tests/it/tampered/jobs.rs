@@ -1,4 +1,5 @@
 //! The tampered store's jobs go to SQLite as they are.
+//! No test tampers with them; what becomes of jobs is the store's own tests' business.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! What is to be delivered, every attempt, and circuit breakers.
+//! The work is in the files below, in native SQL; what both stores decide alike is in `breaking` and `queueing`.
 
 mod breakers;
 mod claims;

@@ -1,4 +1,5 @@
 //! What is done to jobs beside delivering them: handing over, counting, listing, delivering again, deleting.
+//! Claims and reports are in `claims`; whatever is done here leaves a running job alone.
 
 use std::collections::HashMap;
 
