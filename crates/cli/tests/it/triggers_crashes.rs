@@ -55,13 +55,13 @@ async fn trigger(api: &Api, receiver: &Receiver) -> String {
     });
     let made = api.post("/api/v1/triggers", body.to_string()).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    made.json()["data"]["id"].as_str().unwrap().to_owned()
+    made.body()["data"]["id"].as_str().unwrap().to_owned()
 }
 
 /// The index of the feedback under each idempotency key that the receiver has taken.
 fn taken(receiver: &Receiver) -> BTreeMap<String, String> {
     let good = receiver.received().into_iter().filter(|received| received.answered == 200);
-    let index = |body: &Value| body["index"].as_str().unwrap().to_owned();
+    let index = |body: &Value| body["index"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
     good.map(|received| (received.header("idempotency-key").to_owned(), index(&received.json()))).collect()
 }
 
@@ -69,11 +69,7 @@ fn taken(receiver: &Receiver) -> BTreeMap<String, String> {
 async fn assert_all_once(api: &Api, registry: &Registry<'_>, receiver: &Receiver) {
     let given: BTreeSet<String> = (1..=registry.given()).map(|index| index.to_string()).collect();
     let found = || taken(receiver).into_values().collect::<Vec<String>>();
-    let mut waited = 0;
-    while found().len() < given.len() && waited < 5 {
-        until(async || found().len() >= given.len()).await;
-        waited += 1;
-    }
+    until(async || found().len() >= given.len()).await;
     let found = found();
     assert_eq!(found.len(), given.len(), "a feedback arrived under two keys");
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), given);
@@ -85,7 +81,7 @@ async fn assert_all_once(api: &Api, registry: &Registry<'_>, receiver: &Receiver
     for key in taken(receiver).keys() {
         let job = api.get(&format!("/api/v1/deliveries/{key}")).await.json();
         assert_eq!(job["data"]["state"], "succeeded", "{job}");
-        let attempts = job["data"]["attempts"].as_array().unwrap();
+        let attempts = job["data"]["log"].as_array().unwrap();
         let successes = attempts.iter().filter(|attempt| attempt["status"] == "success");
         assert_eq!(successes.count(), 1, "{job}");
     }
@@ -121,9 +117,7 @@ pub(crate) async fn a_node_with_all_roles_is_killed_and_loses_and_doubles_nothin
         for agent in 0..FEEDBACKS {
             registry.give(agent, 8_750, "quality").await;
         }
-        receiver.answer(if random() % 2 == 0 { 503 } else { 200 });
         some_moment().await;
-        receiver.answer(200);
         node.kill();
         node = node.again().await;
     }
@@ -156,9 +150,7 @@ pub(crate) async fn two_of_every_process_are_killed_and_lose_and_double_nothing(
         for agent in 0..FEEDBACKS {
             registry.give(agent, 8_750, "quality").await;
         }
-        receiver.answer(if random() % 2 == 0 { 503 } else { 200 });
         some_moment().await;
-        receiver.answer(200);
         let processes = nodes.len();
         let victim = usize::from(random()) % (processes + 2);
         match nodes.get_mut(victim) {

@@ -73,7 +73,11 @@ async fn a_tool_of_a_program_is_called_only_where_the_operator_allows_it() {
         "command": "node", "args": [server().to_str().unwrap(), "stdio"], "tool_name": "echo",
         "arguments_template": {"message": "hi"},
     });
-    let sent = call(DeliveryConfig { mcp_stdio_allowed: true, mcp_path: std::env::var("PATH").unwrap(), ..config() }, settings.clone()).await;
+    let sent = call(
+        DeliveryConfig { mcp_stdio_allowed: true, mcp_path: std::env::var("PATH").unwrap(), ..config() },
+        settings.clone(),
+    )
+    .await;
     assert_eq!((sent.status, sent.destination.as_str()), ("success", "stdio:node"), "{sent:?}");
 
     let place = Place::new(Engine::Sqlite).await;
