@@ -1,17 +1,17 @@
 //! The indexer's own address: how far every chain is, for whoever watches the indexer alone.
 //!
-//! It needs no credential and says nothing but figures: `/status`, `/ready`, `/health` and `/metrics`.
+//! It needs no credential and says nothing but figures: `/status`, `/ready` and `/health`. Metrics are on the process's other address.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bowline_indexer::{ChainState, ChainStatus, Handle};
-use bowline_runtime::{MetricsHandle, Shutdown};
+use bowline_runtime::Shutdown;
 use serde_json::{Map, Value, json};
 
 use crate::server::{Error, Patience, Service};
@@ -29,7 +29,6 @@ pub struct ChainWindow(Service);
 #[derive(Debug, Clone)]
 struct Seen {
     indexer: Handle,
-    metrics: MetricsHandle,
 }
 
 impl ChainWindow {
@@ -37,7 +36,7 @@ impl ChainWindow {
     ///
     /// # Errors
     /// It can't be listened on.
-    pub async fn bind(address: SocketAddr, indexer: Handle, metrics: MetricsHandle) -> Result<Self, Error> {
+    pub async fn bind(address: SocketAddr, indexer: Handle) -> Result<Self, Error> {
         let service = Service::bind(address, PATIENCE).await?;
         let address = service.address();
         tracing::info!(component = "indexer", %address, "Telling how far chains are");
@@ -45,8 +44,7 @@ impl ChainWindow {
             .route("/status", get(status))
             .route("/ready", get(ready))
             .route("/health", get(async || Json(json!({ "status": "healthy" }))))
-            .route("/metrics", get(metrics_text))
-            .with_state(Seen { indexer, metrics });
+            .with_state(Seen { indexer });
         Ok(Self(service.serving(router)))
     }
 
@@ -84,11 +82,6 @@ const fn is_ready(state: ChainState) -> bool {
         ChainState::Live | ChainState::Idle => true,
         ChainState::Starting | ChainState::Syncing | ChainState::Away => false,
     }
-}
-
-async fn metrics_text(State(seen): State<Seen>) -> Response {
-    let text = seen.metrics.render();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 fn chain_json(chain: &ChainStatus) -> Value {

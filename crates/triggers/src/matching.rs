@@ -14,6 +14,7 @@ mod ruleset;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bowline_runtime::{Clock, Shutdown};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Ruleset,
     pub(crate) pressure: Pressure,
     pub(crate) log: Log,
+    /// Events that this process has still to match, of all streams.
+    pub(crate) lag: AtomicU64,
 }
 
 /// The task that matches.
@@ -81,6 +84,7 @@ impl Matcher {
             rules: Ruleset::default(),
             pressure: Pressure::new(config),
             log: Log::new(config.log_each_event),
+            lag: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }

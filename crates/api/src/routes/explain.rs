@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use bowline_line::explain::{Chapter, Subject};
 use bowline_store::{DeadLetterFacts, Permission};
-use bowline_types::{Code, EventId, StoreId, StreamId, TenantId};
+use bowline_types::{Code, EventId, StoreId, StreamId, TenantId, public_tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::IntoParams;
@@ -75,7 +75,9 @@ pub(super) async fn explain(
         && let Some(event) = api.line.reader.event(*stream, event_id).await?
     {
         let sequence_number = event.receipt.sequence_number;
-        let viewer = Some(principal.tenant_id).filter(|tenant| *tenant != TenantId::NIL);
+        // Triggers are the whole organization's: who may see some of its stores alone is told of nobody's.
+        let tenant = if principal.store_ids.is_empty() { principal.tenant_id } else { public_tenant() };
+        let viewer = Some(tenant).filter(|tenant| *tenant != TenantId::NIL);
         let subject = Subject { event, viewer };
         let mut chapters = Vec::new();
         for source in api.chapters.iter() {

@@ -122,8 +122,18 @@ pub(crate) async fn a_node_with_all_roles_is_killed_and_loses_and_doubles_nothin
         node = node.again().await;
     }
     assert_all_once(&api(&node), &registry, &receiver).await;
+    // One more, of which this process tells.
+    registry.give(1, 9_000, "quality").await;
+    assert_all_once(&api(&node), &registry, &receiver).await;
+    for phrase in
+        ["Indexing chain 31337 from block ", "Event processed successfully", "Action executed successfully"]
+    {
+        until(async || node.said().contains(phrase)).await;
+    }
+    node.terminate();
+    assert!(node.ended().await.success(), "{}", node.said());
+    until(async || node.said().contains("Listener metrics: spawned=")).await;
     let given = usize::try_from(registry.given()).unwrap();
-    node.kill();
     site.assert_clean("data", given).await;
 }
 

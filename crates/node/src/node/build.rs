@@ -69,7 +69,7 @@ impl Node {
             },
         )
         .map_err(|problem| ConfigError::Problems(vec![problem]))?;
-        let chains = Chains::build(&config, &data, &handle, &metrics).await?;
+        let chains = Chains::build(&config, &data, &handle).await?;
         let reactions = Reactions::build(&config, &data, &handle).await?;
         let drain = Drain::default();
         let gateway = bowline_api::Service::build(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bowline_api::ChainWindow;
-use bowline_runtime::{MetricsHandle, Tasks};
+use bowline_runtime::Tasks;
 
 use super::Error;
 use crate::config::{Config, ConfigError, Role, Roles};
@@ -23,7 +23,6 @@ impl Chains {
         config: &Config,
         data: &DataFolder,
         line: &bowline_line::Handle,
-        metrics: &MetricsHandle,
     ) -> Result<Self, Error> {
         let (service, handle) = bowline_indexer::Service::build(
             &config.indexer,
@@ -36,7 +35,7 @@ impl Chains {
         )
         .map_err(|problem| ConfigError::Problems(vec![problem]))?;
         let window = match config.indexer.status_address.filter(|_| config.roles.has(Role::Indexer)) {
-            Some(address) => Some(ChainWindow::bind(address, handle.clone(), metrics.clone()).await?),
+            Some(address) => Some(ChainWindow::bind(address, handle.clone()).await?),
             None => None,
         };
         Ok(Self { service, handle, window })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bowline_runtime::Tasks;
 use bowline_store::{RedisConfig, RedisQueue};
 use bowline_triggers::{Deliveries, DeliveryDependencies};
+use uuid::Uuid;
 
 use super::Error;
 use crate::config::{Config, ConfigError, Role, Roles, parse_secrets_key};
@@ -97,11 +98,13 @@ fn secrets_key(config: &Config, data: &DataFolder) -> Result<[u8; 32], Error> {
         .map_err(|problem| ConfigError::Problems(vec![format!("{name} {problem}")]).into())
 }
 
-/// This process's name for operators: the machine's and the process's number.
+/// This process's name: the machine's and the process's number for operators, and a word of chance, since both may be the
+/// same after a restart in a container.
 fn instance() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("bowline").to_owned();
-    format!("{host}-{}", std::process::id())
+    let chance = Uuid::new_v4().simple().to_string();
+    format!("{host}-{}-{}", std::process::id(), &chance[..8])
 }
 
 /// Redis, if there is one. It is not asked yet: a node starts without it, too.

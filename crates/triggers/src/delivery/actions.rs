@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bowline_runtime::Clock;
 use bowline_store::{ActionRecord, LineStore};
+use reqwest::Url;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -183,6 +184,11 @@ impl Actions {
             Some(before) => self.vault.open(before.action_id, before.sealed.as_deref()).map_err(problem)?,
             None => Secrets::new(),
         };
+        let present = before.and_then(|before| object(&before.config).ok());
+        if let Some(changed) = present.and_then(|present| goes_elsewhere(&present, &config)) {
+            let problem = format!("{MASK} is not taken where {changed} changes: give the secret itself");
+            return Err(FieldProblem::new(format!("config.{}", masked[0]), problem));
+        }
         put_back(&mut config, &kept);
         match masks_left(&mut config).first() {
             Some(place) => Err(FieldProblem::new(
@@ -192,6 +198,19 @@ impl Actions {
             None => Ok(config),
         }
     }
+}
+
+/// The setting by which secrets would go to somebody else, or would be others than they were.
+fn goes_elsewhere(before: &Map<String, Value>, after: &Map<String, Value>) -> Option<&'static str> {
+    let origin = |config: &Map<String, Value>, name: &str| {
+        let text = config.get(name)?.as_str()?;
+        Some(Url::parse(text).map_or_else(|_| text.to_owned(), |url| url.origin().ascii_serialization()))
+    };
+    let count =
+        |config: &Map<String, Value>| config.get("signing_secrets").and_then(Value::as_array).map(Vec::len);
+    let moved =
+        ["url", "server_url", "command"].into_iter().find(|name| origin(before, name) != origin(after, name));
+    moved.or_else(|| (count(before) != count(after)).then_some("the number of signing_secrets"))
 }
 
 impl ActionRules for Actions {

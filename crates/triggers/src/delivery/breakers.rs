@@ -12,7 +12,7 @@ use bowline_store::{
     BreakerKey, BreakerRecord, BreakerReport, BreakerSettings, BreakerState, ChangeKind, LineStore,
     StoreError,
 };
-use bowline_types::Timestamp;
+use bowline_types::{TenantId, Timestamp};
 use metrics::gauge;
 use tokio::time::Instant;
 
@@ -48,6 +48,11 @@ struct Known {
     failing: HashSet<BreakerKey>,
     well: HashMap<BreakerKey, Instant>,
     logged: HashMap<BreakerKey, Instant>,
+}
+
+/// The breaker before a receiver. Each organization has its own: what one does to a receiver keeps no other from it.
+pub(crate) fn destination_key(tenant_id: TenantId, destination: &str) -> BreakerKey {
+    BreakerKey::Destination(format!("{destination} of {tenant_id}"))
 }
 
 /// Whether a delivery may be made.

@@ -10,7 +10,7 @@ use bowline_store::{
 use bowline_types::Timestamp;
 use metrics::counter;
 
-use super::breakers::Breakers;
+use super::breakers::{Breakers, destination_key};
 use super::metrics::{HELD_BACK, RETRIES, record_attempt};
 use super::outcome::{Failure, Fault, Outcome};
 use super::retry::{later, pause, random};
@@ -120,7 +120,7 @@ fn told(
     let trigger = BreakerKey::Trigger(attempt.job.job.job.trigger_id);
     let of_trigger = breakers.report(trigger, succeeded, settings);
     let of_destination = destination_is_well.and_then(|is_well| {
-        let key = BreakerKey::Destination(attempt.destination.to_owned());
+        let key = destination_key(attempt.job.job.job.tenant_id, attempt.destination);
         breakers.report(key, is_well, BreakerSettings::default())
     });
     of_trigger.into_iter().chain(of_destination).collect()

@@ -27,6 +27,8 @@ pub struct DeliveryConfig {
     pub poll_ms: u64,
     /// Seconds that deliveries under way get when the process stops.
     pub drain_secs: u64,
+    /// Days for which delivered and cancelled jobs are kept, with their attempts; dead letters stay.
+    pub jobs_keep_days: u64,
     /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
     pub allow: Vec<String>,
     /// Where the Telegram Bot API is.
@@ -49,6 +51,7 @@ impl Default for DeliveryConfig {
             lease_secs: 60,
             poll_ms: 1_000,
             drain_secs: 10,
+            jobs_keep_days: 30,
             allow: Vec::new(),
             telegram_api_url: "https://api.telegram.org".to_owned(),
             telegram_bot_token: None,

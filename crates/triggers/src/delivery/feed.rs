@@ -65,7 +65,12 @@ impl Feed {
         match queue.take(instance, limit).await {
             Ok(ids) if ids.is_empty() => Ok(Vec::new()),
             Ok(ids) => {
-                let jobs = self.claim_from_store(Claim::These(ids.clone())).await?;
+                let claimed = self.claim_from_store(Claim::These(ids.clone())).await;
+                if claimed.is_err() {
+                    // Nobody else would find them: this process goes on showing that it lives.
+                    drop(queue.give_back(instance).await);
+                }
+                let jobs = claimed?;
                 // What is not settled comes back when this process's heartbeat stops, and is nobody's by then.
                 drop(queue.settle(instance, &ids).await);
                 Ok(jobs)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bowline_runtime::Shutdown;
 use bowline_store::{ChangeKind, RedisQueue, StoreError, relay_once};
+use bowline_types::Timestamp;
 use metrics::gauge;
 use tokio::time::Instant;
 
@@ -18,6 +19,9 @@ use super::metrics::{DLQ_SIZE, QUEUE_DEPTH};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Old jobs that are deleted at a time.
+const FORGOTTEN_AT_ONCE: u64 = 5_000;
 
 /// Between two looks at the depth of the queue.
 const DEPTH_PERIOD: Duration = Duration::from_secs(5);
@@ -79,8 +83,17 @@ async fn round(shared: &Shared, breakers: &Breakers, shows: bool) -> Result<(), 
         let depth = shared.store.queue_depth(now).await?;
         gauge!(QUEUE_DEPTH).set(depth.waiting as f64);
         gauge!(DLQ_SIZE).set(depth.dead as f64);
+        forget(shared, now).await?;
     }
     Ok(())
+}
+
+/// Deletes some of what ended long ago; what is left over is the next round's.
+async fn forget(shared: &Shared, now: Timestamp) -> Result<(), StoreError> {
+    let days = i64::try_from(shared.config.jobs_keep_days).unwrap_or(i64::MAX);
+    let age = days.saturating_mul(24 * 60 * 60 * 1_000_000);
+    let before = Timestamp::from_micros(now.micros().saturating_sub(age));
+    shared.store.forget_jobs(before, FORGOTTEN_AT_ONCE).await.map(drop)
 }
 
 /// Fills Redis with the jobs that are due until the shutdown begins.

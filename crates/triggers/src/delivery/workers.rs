@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::action::{Parcel, Readied};
-use super::breakers::{Breakers, Passage};
+use super::breakers::{Breakers, Passage, destination_key};
 use super::catalog::{Catalog, KnownTrigger};
 use super::conclusion::{Attempt, Done, cancel, conclude, give_back};
 use super::feed::Feed;
@@ -384,7 +384,7 @@ async fn carry_out(bench: Arc<Bench>, job: Arc<Prepared>) {
     let clock = &bench.shared.clock;
     let keys = [
         BreakerKey::Trigger(job.job.job.job.trigger_id),
-        BreakerKey::Destination(job.destination().to_owned()),
+        destination_key(job.tenant_id(), job.destination()),
     ];
     match bench.breakers.pass(&keys).await {
         Ok(Passage::Free) => {}

@@ -196,7 +196,8 @@ fn conditions(
     input.iter().cloned().zip(ids).map(|(condition, id)| condition.into_record(id)).collect()
 }
 
-/// For each action the present one that it replaces.
+/// For each action the present one that it replaces: the one that it names, or else one of its kind with the same
+/// settings, or else one of its kind. Jobs that wait belong to an action, and go on with it.
 fn kept_actions<'a>(
     before: &'a [ActionRecord],
     input: &[ActionInput],
@@ -213,6 +214,26 @@ fn kept_actions<'a>(
             ));
         }
         kept.push(found.flatten());
+    }
+    let mut free: Vec<&ActionRecord> = before
+        .iter()
+        .filter(|known| {
+            !kept.iter().flatten().any(|taken: &&ActionRecord| taken.action_id == known.action_id)
+        })
+        .collect();
+    for same_settings in [true, false] {
+        for (action, kept) in
+            input.iter().zip(&mut kept).filter(|(action, kept)| action.id.is_none() && kept.is_none())
+        {
+            let place = free.iter().position(|known| {
+                let is_same =
+                    || serde_json::from_str(&known.config).ok() == Some(Value::Object(action.config.clone()));
+                known.action_type == action.action_type && (!same_settings || is_same())
+            });
+            if let Some(place) = place {
+                *kept = Some(free.remove(place));
+            }
+        }
     }
     kept
 }

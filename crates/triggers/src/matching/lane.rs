@@ -3,17 +3,20 @@
 //! A step that is not written leaves nothing behind, and whoever loses the lease forgets all that it knew.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bowline_runtime::Shutdown;
 use bowline_store::{Lease, MatchCommit, ReadQuery, StoreError};
 use bowline_types::StreamId;
+use metrics::gauge;
 use tokio::time::Instant;
 
 use super::log::End;
 use super::page::{self, Outcome};
 use super::recall::Recall;
 use super::{FOLLOWER, Shared};
+use crate::metrics::LAG;
 use crate::rules::Seen;
 
 /// After a step that failed.
@@ -29,6 +32,8 @@ pub(super) struct Lane {
     cursor: Option<u64>,
     recall: Recall,
     seen: Seen,
+    /// Events that are left, as it was shown.
+    lag: u64,
 }
 
 /// How a look at the stream ended.
@@ -42,7 +47,7 @@ enum Looked {
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, stream: StreamId) -> Self {
         let (recall, seen) = (Recall::default(), Seen::default());
-        Self { shared, stream, lease: None, cursor: None, recall, seen }
+        Self { shared, stream, lease: None, cursor: None, recall, seen, lag: 0 }
     }
 
     /// Matches until the shutdown begins.
@@ -84,6 +89,7 @@ impl Lane {
 
     /// Another process may have matched the stream: nothing that is known of it counts.
     fn forget(&mut self) {
+        self.show_lag(0);
         self.cursor = None;
         self.recall = Recall::default();
     }
@@ -118,7 +124,15 @@ impl Lane {
         };
         self.cursor = Some(cursor);
         let head = store.head(self.stream).await?.map_or(0, |head| head.head);
+        self.show_lag(head.saturating_sub(cursor));
         Ok((head > cursor).then_some(cursor))
+    }
+
+    /// What is left of this stream, as a part of what the process has left.
+    fn show_lag(&mut self, lag: u64) {
+        let all = &self.shared.lag;
+        all.fetch_sub(std::mem::replace(&mut self.lag, lag), Ordering::Relaxed);
+        gauge!(LAG).set((all.fetch_add(lag, Ordering::Relaxed) + lag) as f64);
     }
 
     async fn hold_lease(&mut self) -> Result<bool, StoreError> {
@@ -155,7 +169,8 @@ impl Lane {
         let failed = match matched {
             Ok(Ok(outcome)) => {
                 outcome.tell(&shared);
-                return Ok(events.len() as u64);
+                shared.log.put_back(events.len() - outcome.processed.len());
+                return Ok(outcome.processed.len() as u64);
             }
             Ok(Err(error)) => (End::Failed, error),
             Err(_) => {
@@ -176,7 +191,7 @@ impl Lane {
         // After the events were read: a trigger that is older than one of them is known then.
         shared.rules.refresh(shared.store.as_ref()).await?;
         let outcome = page::hold(&shared, self.stream, events, &mut self.recall, &mut self.seen).await?;
-        let to = cursor + events.len() as u64;
+        let to = cursor + outcome.processed.len() as u64;
         self.write(cursor, to, &outcome).await?;
         self.cursor = Some(to);
         Ok(outcome)

@@ -58,6 +58,11 @@ impl Log {
         self.spawned.fetch_add(events as u64, Ordering::Relaxed);
     }
 
+    /// So many of those that were begun are left for later.
+    pub(crate) fn put_back(&self, events: usize) {
+        self.spawned.fetch_sub(events as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn ended(&self, events: usize, end: End) {
         let counted = match end {
             End::Succeeded => &self.succeeded,

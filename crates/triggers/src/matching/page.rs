@@ -22,6 +22,10 @@ use crate::rules::{Advance, Facts, Fallback, Reversal, Rule, Seen, State};
 
 /// Feedbacks of an agent that are searched for the one that was revoked.
 const SEARCHED_MAX: usize = 10_000;
+/// The event that revokes a feedback, whose feedback has to be searched for.
+const REVOKED: &str = "FeedbackRevoked";
+/// Revocations of one step at most.
+const REVOCATIONS_MAX: usize = 25;
 
 /// Events that a search reads at a time.
 const SEARCHED_AT_ONCE: usize = 500;
@@ -56,6 +60,8 @@ struct Trouble {
     end: End,
 }
 
+/// Takes events in their order until so many triggers have passed that a step has enough to write: what is left over
+/// is the next step's.
 pub(super) async fn hold(
     shared: &Shared,
     stream: StreamId,
@@ -66,7 +72,12 @@ pub(super) async fn hold(
     let mut looked = Vec::with_capacity(events.len());
     {
         let index = shared.rules.read();
+        let (mut passed_max, mut revocations_max) = (shared.config.step_jobs_max, REVOCATIONS_MAX);
         for event in events {
+            if passed_max == 0 || revocations_max == 0 {
+                break;
+            }
+            revocations_max -= usize::from(event.envelope.event_type == REVOKED);
             looked.push(attempt(shared.config.tries_max, || {
                 let began = Instant::now();
                 let facts = Facts::of(event)?;
@@ -75,6 +86,9 @@ pub(super) async fn hold(
                 let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 Ok(Looked { facts, passed, revoked: None, micros })
             }));
+            let passed =
+                looked.last().and_then(|look| look.as_ref().ok()).map_or(0, |look| look.passed.len());
+            passed_max = passed_max.saturating_sub(passed);
         }
     }
     find_revoked(shared, stream, &mut looked, seen).await?;
@@ -207,7 +221,7 @@ async fn find_revoked(
         return Ok(());
     }
     for look in looked.iter_mut().flatten() {
-        if look.facts.event_type != "FeedbackRevoked" || look.facts.tenant_id.is_some() {
+        if look.facts.event_type != REVOKED || look.facts.tenant_id.is_some() {
             continue;
         }
         let Some(facts) = feedback(shared, stream, &look.facts).await? else { continue };

@@ -70,8 +70,13 @@ pub(super) async fn claim(
     let readied = ready_what_is_due(&mut connection, now.to_chrono()).await?;
     let jobs = take(&mut connection, claim, worker, now.to_chrono() + lease).await?;
     if readied > jobs.len() as u64 {
-        let epoch = bump(&mut connection, ChangeKind::Jobs).await?;
-        changes.observe(ChangeKind::Jobs, epoch);
+        // The jobs are taken, whatever comes of the wake-up: others look by themselves soon.
+        match bump(&mut connection, ChangeKind::Jobs).await {
+            Ok(epoch) => changes.observe(ChangeKind::Jobs, epoch),
+            Err(error) => {
+                tracing::debug!(component = "store", %error, "Nobody was woken for jobs that are due")
+            }
+        }
     }
     Ok(jobs)
 }
