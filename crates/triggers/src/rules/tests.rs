@@ -61,7 +61,7 @@ fn problems(conditions: Value) -> Vec<String> {
 fn each_condition_holds_as_it_should() {
     let max = "115792089237316195423570985008687907853269984665640564039457584007913129639935";
     let upper = "0xABCDEF0123456789ABCDEF0123456789ABCDEF01";
-    let lower = upper.to_lowercase().replace("0x", "0x");
+    let lower = upper.to_lowercase();
     let cases = [
         (json!({"condition_type": "agent_id_equals", "value": "0"}), json!({"agent_id": "0"}), true),
         (json!({"condition_type": "agent_id_equals", "value": 0}), json!({"agent_id": "0"}), true),

@@ -87,11 +87,11 @@ async fn secrets_are_kept_apart_masked_and_survive_a_change_of_something_else() 
         assert!(!text.contains("hunter2") && !text.contains("MfKQ9r8GK"), "{text}");
     }
     // Who changes something else sends the masks back.
-    let mut changed = shown.clone();
+    let mut changed = shown;
     changed["url"] = json!("https://hooks.example.com/y");
     assert!(actions.check(None, "rest", &changed, Some(&record)).is_empty());
     let again = actions.seal(action_id, "rest", &changed, Some(&record)).unwrap();
-    let again = ActionRecord { config: again.config, sealed: again.sealed, ..record.clone() };
+    let again = ActionRecord { config: again.config, sealed: again.sealed, ..record };
     assert_eq!(actions.masked(&again)["headers"]["Authorization"], "********");
     // A mask alone is no secret.
     assert_eq!(fields(&actions.check(None, "rest", &changed, None)), ["config.signing_secrets[0]"]);
