@@ -179,6 +179,8 @@ struct DevNode {
 
 impl DevNode {
     fn new(url: &str) -> Result<Self, Failure> {
+        // The client takes its cryptography from here; an error means that it is there already.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build();
         let http = http.map_err(|error| Failure::usage(format!("cannot start the client: {error}")))?;
         Ok(Self { url: url.to_owned(), http })
