@@ -122,7 +122,7 @@ async fn create_trigger(client: &Client, tenant_id: TenantId, url: &str) -> Resu
             "method": "POST", "url": url, "body_template": { "order": "{{ order_id }}" },
         } }],
     });
-    let call = Call::post(&["api", "v1", "triggers"], &body)?.header("X-Organization-ID", tenant_id);
+    let call = Call::post(&["api", "v1", "triggers"], &body)?.header("x-organization-id", tenant_id);
     client.text(&call).await?;
     Ok(())
 }
