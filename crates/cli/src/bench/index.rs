@@ -259,6 +259,8 @@ impl DevNode {
             bar.inc(options.in_block);
         }
         bar.finish_and_clear();
+        // What came while a block was made waits for another one.
+        self.call("anvil_mine", json!(["0x1"])).await?;
         self.receipt(&last).await?;
         self.call("anvil_mine", json!([format!("{BLOCKS_ON_TOP:#x}")])).await?;
         let number = self.call("eth_blockNumber", json!([])).await?;
