@@ -4,6 +4,7 @@
 //! address ever stands in a message, since it may hold a key. Nothing here knows what it is asked for.
 
 mod address;
+mod calls;
 mod error;
 mod pace;
 mod patience;

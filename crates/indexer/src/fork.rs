@@ -12,11 +12,12 @@ use bowline_store::{BlockMark, ChainAdvance, ReadQuery, StoredEvent};
 use bowline_types::{EventId, EvmHash};
 use bowline_ves::sign_events;
 
-use crate::chain::{Place, Round, Work};
+use crate::chain::{Round, Work};
 use crate::event::retracts;
 use crate::fetch;
 use crate::halt::Halt;
 use crate::look::Seen;
+use crate::place::Place;
 
 /// Looks that must find the same fork.
 const LOOKS_MIN: u32 = 2;

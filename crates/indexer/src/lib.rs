@@ -20,6 +20,7 @@ mod look;
 mod metrics;
 mod networks;
 mod pipeline;
+mod place;
 mod range;
 mod service;
 mod sign;

@@ -17,6 +17,7 @@ struct Row {
     may_use: &'static [&'static str],
 }
 
+const NEIGHBOURS: &str = "bowline-neighbours";
 const TYPES: &str = "bowline-types";
 const VES: &str = "bowline-ves";
 const RUNTIME: &str = "bowline-runtime";
@@ -35,6 +36,7 @@ const LAYERS: &[Row] = &[
     Row { name: TYPES, layer: 0, may_use: &[] },
     Row { name: VES, layer: 0, may_use: &[TYPES] },
     Row { name: RUNTIME, layer: 0, may_use: &[TYPES] },
+    Row { name: NEIGHBOURS, layer: 0, may_use: &[] },
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
     Row { name: EVM, layer: 1, may_use: &[TYPES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },

@@ -1,28 +1,17 @@
 //! A private EVM chain with our contract on it, behind a door that a test shuts and opens.
 //!
-//! The chain is an anvil of its own on a free port. It ends with the test, also when the test's process is killed: then
-//! the input of the shell around it closes. The door is a proxy in the test's process, so that an endpoint can go away
-//! and come back at the same address.
+//! The door is a proxy in the test's process, so that an endpoint can go away and come back at the same address.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::ops::Deref;
 
+use bowline_neighbours::Anvil;
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::node::Spec;
-use crate::site::{from_xtask, until};
-
-/// Seconds until anvil must listen.
-const START_SECS_MAX: u64 = 30;
-
-/// Kills anvil as soon as nobody holds the input of the shell.
-const GUARD: &str = r#""$0" "$@" & pid=$!; exec >&- 2>&-; read -r _; kill -9 "$pid"; wait "$pid""#;
+use crate::site::until;
 
 /// The compiled contract.
 const ARTIFACT: &str = include_str!("../../../../contracts/artifacts/BowlineAnchor.json");
@@ -37,9 +26,7 @@ pub(crate) const KEYS: [&str; 3] = [
 /// A running chain; dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    shell: Child,
-    inside: String,
-    http: reqwest::Client,
+    anvil: Anvil,
     door: watch::Sender<bool>,
     /// The address of the door.
     pub(crate) url: String,
@@ -47,30 +34,25 @@ pub(crate) struct Chain {
     pub(crate) contract: String,
 }
 
+impl Deref for Chain {
+    type Target = Anvil;
+
+    /// The chain itself: the door does not matter.
+    fn deref(&self) -> &Self::Target {
+        &self.anvil
+    }
+}
+
 impl Chain {
     /// A chain where each transaction gets a block at once, with a fresh contract.
     pub(crate) async fn start() -> Self {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", GUARD])
-            .arg(PathBuf::from(from_xtask("BOWLINE_TEST_ANVIL")))
-            .args(["--port", "0"]);
-        let mut shell =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let (sender, receiver) = channel();
-        let stdout = shell.stdout.take().unwrap();
-        std::thread::spawn(move || read_log(stdout, &sender));
-        let listens = receiver.recv_timeout(Duration::from_secs(START_SECS_MAX));
+        let anvil = Anvil::start(&[]);
+        let inside = anvil.url().trim_start_matches("http://").to_owned();
         let (door, is_open) = watch::channel(true);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut chain =
-            Self { shell, inside: String::new(), http, door, url: String::new(), contract: String::new() };
-        // Only now, so that an anvil which does not listen is ended as well.
-        let address = listens.expect("anvil does not listen");
-        chain.inside = format!("http://{address}");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        chain.url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(keep_door(listener, address, is_open));
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(keep_door(listener, inside, is_open));
+        let mut chain = Self { anvil, door, url, contract: String::new() };
         chain.contract = chain.deploy().await;
         chain
     }
@@ -94,20 +76,6 @@ impl Chain {
         .await;
         assert_eq!(receipt["status"], "0x1", "{receipt}");
         receipt["contractAddress"].as_str().unwrap().to_owned()
-    }
-
-    /// Calls a method, which must succeed; the door does not matter.
-    pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let sent = self.http.post(&self.inside).json(&body).send().await.unwrap();
-        let answer: Value = sent.json().await.unwrap();
-        assert!(answer.get("error").is_none(), "{method} {params}: {answer}");
-        answer["result"].clone()
-    }
-
-    /// Makes so many blocks.
-    pub(crate) async fn mine(&self, blocks: u64) {
-        self.call("anvil_mine", json!([format!("{blocks:#x}")])).await;
     }
 
     /// The endpoint is gone, with every connection to it.
@@ -144,22 +112,6 @@ impl Chain {
     /// The node of the spec anchors here.
     pub(crate) fn of(&self, spec: Spec) -> Spec {
         self.settings().into_iter().fold(spec, |spec, (name, value)| spec.env(name, &value))
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        let _ = self.shell.wait();
-    }
-}
-
-/// Passes on where anvil listens, and reads on so that it never blocks on what it writes.
-fn read_log(stdout: ChildStdout, address: &Sender<String>) {
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        if let Some(found) = line.strip_prefix("Listening on ") {
-            let _ = address.send(found.trim().to_owned());
-        }
     }
 }
 

@@ -1,85 +1,34 @@
 //! A private EVM chain for one test, and nodes that anchor on it.
-//!
-//! The chain is an anvil of its own on a free port. It ends with the test, also when the test's process is killed: then
-//! the input of the shell around it closes.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::ops::Deref;
 
+pub(crate) use bowline_neighbours::KEYS;
 use serde_json::{Value, json};
 
 use crate::author::Author;
 use crate::client::Api;
 use crate::node::{Ended, Spec, bowline};
-use crate::site::{Site, from_xtask, until};
+use crate::site::{Site, until};
 
 /// The chain id of every development node.
 pub(crate) const CHAIN: &str = "31337";
 
-/// The secret keys of the first accounts of every anvil; each has 10,000 ether.
-pub(crate) const KEYS: [&str; 2] = [
-    "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
-    "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
-];
-
-/// Kills anvil as soon as nobody holds the input of the shell.
-const GUARD: &str = r#""$0" "$@" & pid=$!; exec >&- 2>&-; read -r _; kill -9 "$pid"; wait "$pid""#;
-
-/// Seconds that a call may take.
-const CALL_SECS_MAX: u64 = 30;
-
-/// A running anvil; dropping it ends it.
+/// A running anvil, with what operators do on it; dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Anvil {
-    shell: Child,
-    url: String,
-    http: reqwest::Client,
+pub(crate) struct Anvil(bowline_neighbours::Anvil);
+
+impl Deref for Anvil {
+    type Target = bowline_neighbours::Anvil;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Anvil {
     /// Starts a chain with these arguments; without any, each transaction gets a block at once.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let program = from_xtask("BOWLINE_TEST_ANVIL");
-        let mut command = Command::new("sh");
-        command.args(["-c", GUARD, &program, "--port", "0"]).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shell = command.spawn().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let stdout = shell.stdout.take().unwrap();
-        // Reads on after the line that counts, so that anvil never blocks on what it writes.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(address) = line.strip_prefix("Listening on ") {
-                    drop(sender.send(format!("http://{}", address.trim())));
-                }
-            }
-        });
-        let url = receiver.recv_timeout(Duration::from_secs(CALL_SECS_MAX));
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(CALL_SECS_MAX));
-        let mut anvil = Self { shell, url: String::new(), http: http.build().unwrap() };
-        // Only now, so that an anvil which does not listen is ended as well.
-        anvil.url = url.expect("anvil does not listen");
-        anvil
-    }
-
-    /// Such as `http://127.0.0.1:40000`.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Calls a method that must succeed, with positional parameters.
-    pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer = self.http.post(&self.url).json(&body).send().await.unwrap();
-        let mut answer: Value = answer.json().await.unwrap();
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].take()
-    }
-
-    /// Makes so many blocks.
-    pub(crate) async fn mine(&self, blocks: u64) {
-        self.call("anvil_mine", json!([format!("{blocks:#x}")])).await;
+        Self(bowline_neighbours::Anvil::start(arguments))
     }
 
     /// How many transactions the first account has in blocks.
@@ -145,12 +94,5 @@ impl Anvil {
             open["count"] == 0
         })
         .await;
-    }
-}
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        drop(self.shell.wait());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, start};
 use crate::stand_in::{Answer, StandIn};
-use crate::support::{number, soon};
+use bowline_neighbours::{number, soon};
 
 fn span(params: &Value) -> Option<u64> {
     let filter = &params[0];

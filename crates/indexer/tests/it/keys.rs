@@ -10,7 +10,7 @@ use bowline_ves::{SecretKey, SequencerSigner};
 use uuid::Uuid;
 
 use crate::rig::{CHAIN, Rig, start};
-use crate::support::soon;
+use bowline_neighbours::soon;
 
 #[tokio::test]
 async fn other_keys_may_change_and_its_own_stops_it_until_it_has_another_one() {

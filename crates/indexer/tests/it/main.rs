@@ -12,5 +12,4 @@ mod reorgs;
 mod restarts;
 mod rig;
 mod stand_in;
-mod support;
 mod together;

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, Bytes, hex};
 use alloy_sol_types::{SolCall, sol};
 use serde_json::{Value, json};
 
-use crate::support::{Anvil, soon};
+use bowline_neighbours::{Anvil, soon};
 
 sol! {
     interface Identity {

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::registries::Identity;
 use crate::rig::{CHAIN, Rig, payload, start};
-use crate::support::{Anvil, number};
 use alloy_primitives::{U256, hex};
 use alloy_sol_types::SolCall;
+use bowline_neighbours::{Anvil, number};
 
 fn retractions(events: &[StoredEvent]) -> Vec<Value> {
     let back = events.iter().filter(|event| event.envelope.event_type == "Retracted");
@@ -122,7 +122,7 @@ async fn a_chain_that_starts_near_its_head_survives_a_reorganization_below_its_f
     // What is above the first block by the settings is on the line.
     let first = config.chains[0].start_block;
     let truth: Vec<_> = rig.truth().await.into_iter().filter(|log| log.0 >= first).collect();
-    crate::support::soon(|| async { (rig.standing().await == truth).then_some(()) }).await;
+    bowline_neighbours::soon(|| async { (rig.standing().await == truth).then_some(()) }).await;
 }
 
 #[tokio::test]

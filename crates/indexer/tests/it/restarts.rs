@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::registries::{Feedback, Reputation};
 use crate::rig::{CHAIN, Rig, start};
-use crate::support::soon;
 use alloy_primitives::{B256, U256};
+use bowline_neighbours::soon;
 
 fn feedback() -> Feedback {
     Feedback {
@@ -108,7 +108,7 @@ async fn only_what_is_confirmed_or_final_is_read() {
     let running = start(&config, &rig.store, 1);
     rig.anvil.mine(200).await;
     let last = rig.anvil.call("eth_getBlockByNumber", json!(["finalized", false])).await;
-    let last = crate::support::number(&last["number"]);
+    let last = bowline_neighbours::number(&last["number"]);
     running.until_block(last.min(height + 197)).await;
     soon(|| async { (rig.standing().await == rig.truth().await).then_some(()) }).await;
     assert!(running.status().block <= Some(last));

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::registries::Deployed;
-use crate::support::{Anvil, number, soon};
+use bowline_neighbours::{Anvil, number, soon};
 
 pub(crate) const CHAIN: u64 = 31_337;
 

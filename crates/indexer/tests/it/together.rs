@@ -57,12 +57,12 @@ async fn one_process_works_and_another_one_takes_over() {
             rig.anvil.mine(3).await;
         }
         let last = rig.anvil.height().await;
-        crate::support::soon(|| async {
+        bowline_neighbours::soon(|| async {
             let is_there = running.iter().any(|(running, _)| running.status().block >= Some(last));
             (is_there && rig.standing().await == rig.truth().await).then_some(())
         })
         .await;
-        crate::support::soon(|| async {
+        bowline_neighbours::soon(|| async {
             let idle = running.iter().filter(|(running, _)| running.status().state == ChainState::Idle);
             (idle.count() == 1).then_some(())
         })
