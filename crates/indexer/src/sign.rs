@@ -43,12 +43,13 @@ impl Signer {
     pub(crate) async fn sign(self, step: Step) -> Result<SignedStep, Halt> {
         let Step { from, parent, marks, entries } = step;
         let expected = entries.len();
-        let (mut rest, mut tasks) = (entries, Vec::new());
-        while !rest.is_empty() {
-            let next = rest.split_off(rest.len().min(CHUNK_EVENTS));
-            let (chunk, signer) = (std::mem::replace(&mut rest, next), self.clone());
-            tasks.push(tokio::task::spawn_blocking(move || signer.sign_chunk(&chunk)));
-        }
+        let entries: Arc<[Entry]> = entries.into();
+        let chunk = |from: usize| {
+            let (entries, signer) = (Arc::clone(&entries), self.clone());
+            let to = expected.min(from + CHUNK_EVENTS);
+            tokio::task::spawn_blocking(move || signer.sign_chunk(&entries[from..to]))
+        };
+        let tasks: Vec<_> = (0..expected).step_by(CHUNK_EVENTS).map(chunk).collect();
         let (mut events, mut counted) = (Vec::with_capacity(expected), Counted::default());
         for task in tasks {
             let (signed, of_chunk) = task.await.map_err(|e| Halt::Stuck(e.to_string()))??;

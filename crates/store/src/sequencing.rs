@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
 use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
+use rayon::prelude::*;
 
 use crate::records::{AppendOutcome, KnownEvent};
 
@@ -56,6 +57,12 @@ enum Verdict {
     Repeat(usize),
     Done(Box<AppendOutcome>),
 }
+
+/// Events that one core signs by itself at most: what a request brings, unless the limits are others.
+const ALONE_MAX: usize = 1_000;
+
+/// Events that a core signs at a time beyond that.
+const PART_EVENTS: usize = 128;
 
 struct Assigned {
     index: usize,
@@ -145,8 +152,9 @@ fn assign(index: usize, event: &VerifiedEvent, known: &mut Known, now: Timestamp
     Assigned { index, entity_version, sequence_number, sequenced_at }
 }
 
-/// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
-/// to them, this work would wait behind all of that.
+/// Signs a group of clients' events on the calling thread: it is the one that writes, while the other cores verify what
+/// comes next. Handed to them, this work would wait behind all of that. A larger batch is a follower's, such as a step of
+/// a chain: it has nothing that must be verified, and is signed on all cores.
 fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner) -> Vec<Row> {
     let placement = |a: &Assigned| {
         let event = &batch[a.index];
@@ -158,7 +166,11 @@ fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner
             sequenced_at: a.sequenced_at,
         }
     };
-    let receipts = signer.seal_all(&assigned.iter().map(placement).collect::<Vec<_>>());
+    let sealed = |part: &[Assigned]| signer.seal_all(&part.iter().map(placement).collect::<Vec<_>>());
+    let receipts = match assigned.len() {
+        ..=ALONE_MAX => sealed(assigned),
+        _ => assigned.par_chunks(PART_EVENTS).flat_map_iter(sealed).collect(),
+    };
     let row = |(a, receipt): (&Assigned, Receipt)| {
         let event = &batch[a.index];
         let (stream, signature) = (event.envelope.stream, &event.envelope.agent_signature);

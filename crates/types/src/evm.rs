@@ -35,8 +35,10 @@ macro_rules! evm_bytes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("0x")?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut text = [b'0'; 2 * $len + 2];
+                text[1] = b'x';
+                hex::encode_to_slice(self.0, &mut text[2..]).map_err(|_| fmt::Error)?;
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 

@@ -253,14 +253,15 @@ impl DevNode {
         let gas = format!("{:#x}", 100_000 + options.in_block * GAS_A_LOG);
         let bar = progress::count(context.quiet(), Some(options.logs));
         let mut last = String::new();
+        // A block for each transaction, however fast they come.
+        self.call("evm_setAutomine", json!([false])).await?;
         for _ in 0..options.logs.div_ceil(options.in_block) {
             let transaction = json!({ "to": registry.to_string(), "data": data, "gas": gas });
             last = self.send(transaction).await?;
+            self.call("evm_mine", json!([])).await?;
             bar.inc(options.in_block);
         }
         bar.finish_and_clear();
-        // What came while a block was made waits for another one.
-        self.call("anvil_mine", json!(["0x1"])).await?;
         self.receipt(&last).await?;
         self.call("anvil_mine", json!([format!("{BLOCKS_ON_TOP:#x}")])).await?;
         let number = self.call("eth_blockNumber", json!([])).await?;
