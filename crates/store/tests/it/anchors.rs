@@ -2,155 +2,31 @@
 //!
 //! Each test runs on both stores through the contract alone.
 
+mod given;
+mod reports;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bowline_store::{
-    AnchorBacklog, AnchorBlock, AnchorFilter, AnchorMark, AnchorRow, AnchorSend, AnchorTarget,
-    AnchorTransaction, AnchoredEnd, ChangeKind, CommitmentFilter, CommitmentOrigin, InsertCommitment, Lease,
-    LineStore, MinedAt, NewCorrection, PendingStream, ReportOutcome, ReportedAnchor, SendChange, SendOrigin,
-    SendState, StoreError,
+    AnchorBlock, AnchorFilter, AnchorMark, AnchorRow, AnchorSend, AnchorTarget, AnchorTransaction,
+    AnchoredEnd, ChangeKind, CommitmentFilter, CommitmentOrigin, InsertCommitment, LineStore, MinedAt,
+    NewCorrection, PendingStream, ReportOutcome, SendChange, SendOrigin, SendState,
 };
-use bowline_types::{BatchId, EvmAddress, EvmHash, StreamId};
-use bowline_ves::{Commitment, Hash, Tree};
+use bowline_types::{BatchId, EvmAddress};
+use bowline_ves::{Commitment, Tree};
 use uuid::Uuid;
 
-use crate::events::{at, grow, new_stream};
+use crate::events::{at, new_stream};
 use crate::support::{Place, until};
 
-pub(crate) const TARGET: AnchorTarget = AnchorTarget { chain_id: 31_337, contract: EvmAddress::new([5; 20]) };
-const OTHER: AnchorTarget = AnchorTarget { chain_id: 31_337, contract: EvmAddress::new([6; 20]) };
-
-pub(crate) async fn lease(store: &Arc<dyn LineStore>, holder: u128) -> Lease {
-    let ttl = Duration::from_secs(600);
-    store.take_lease("anchors", Uuid::from_u128(holder), ttl, at(0)).await.unwrap().unwrap()
-}
-
-/// A store whose target is chosen.
-async fn ready(place: &Place) -> (Arc<dyn LineStore>, Lease) {
-    let store = place.open().await;
-    let lease = lease(&store, 1).await;
-    store.choose_anchor_target(&lease, TARGET, at(0)).await.unwrap();
-    (store, lease)
-}
-
-/// Commits so many events of a new stream one by one, at those seconds.
-async fn committed(store: &Arc<dyn LineStore>, seconds: &[i64]) -> (StreamId, Vec<BatchId>) {
-    let stream = new_stream();
-    grow(store, stream, seconds.len()).await;
-    let (mut prev, mut ids) = (Hash::ZERO, Vec::new());
-    for (number, second) in (1..).zip(seconds) {
-        let tree = Tree::new(store.leaves(stream, number, number).await.unwrap());
-        let made =
-            Commitment::seal(BatchId::random(), stream, &tree, number, number, prev, at(*second)).unwrap();
-        prev = made.new_state_root;
-        ids.push(made.batch_id);
-        let inserted = store.insert_commitment(made, vec![1], CommitmentOrigin::Automatic).await.unwrap();
-        assert_eq!(inserted, InsertCommitment::Inserted);
-    }
-    (stream, ids)
-}
-
-fn hash(byte: u8) -> EvmHash {
-    EvmHash::new([byte; 32])
-}
-
-fn transaction(byte: u8) -> AnchorTransaction {
-    AnchorTransaction {
-        tx_hash: hash(byte),
-        raw: vec![2, byte],
-        fee_max: u128::MAX - u128::from(byte),
-        tip: 1_000_000_007,
-        recorded_at: at(i64::from(byte)),
-    }
-}
-
-fn mined(byte: u8) -> MinedAt {
-    MinedAt {
-        tx_hash: Some(hash(byte)),
-        block_number: 1_000 + u64::from(byte),
-        block_hash: Some(hash(byte + 100)),
-        gas_used: Some(77_000),
-        gas_price: Some(u128::from(u64::MAX) * 3),
-    }
-}
-
-/// An open send of those commitments, with one transaction.
-pub(crate) fn send(batch_ids: Vec<BatchId>, byte: u8) -> AnchorSend {
-    AnchorSend {
-        send_id: Uuid::from_u128(u128::from(byte)),
-        target: TARGET,
-        origin: SendOrigin::Own,
-        sender: EvmAddress::new([9; 20]),
-        nonce: Some(u64::from(byte)),
-        call: vec![byte; 5],
-        gas_limit: 400_000,
-        state: SendState::Open,
-        created_at: at(i64::from(byte)),
-        mined: None,
-        settled_at: None,
-        reason: None,
-        transactions: vec![transaction(byte)],
-        batch_ids,
-    }
-}
-
-pub(crate) fn block(stream: StreamId, batch_id: BatchId) -> AnchorBlock {
-    AnchorBlock {
-        stream,
-        batch_id,
-        code: "FORKED".to_owned(),
-        message: "another root".to_owned(),
-        since: at(3),
-    }
-}
-
-/// Brings a send of those commitments to its end.
-async fn anchored(store: &Arc<dyn LineStore>, lease: &Lease, send: AnchorSend, byte: u8) {
-    let id = send.send_id;
-    store.record_send(lease, send).await.unwrap();
-    store.change_send(lease, id, SendChange::Mined(mined(byte)), at(40)).await.unwrap();
-    store.change_send(lease, id, SendChange::Anchored, at(50)).await.unwrap();
-}
-
-async fn mark(store: &Arc<dyn LineStore>, id: BatchId) -> Option<AnchorMark> {
-    store.commitment(id).await.unwrap().unwrap().anchor
-}
-
-/// The mark that [`anchored`] gives.
-fn mark_of(byte: u8) -> AnchorMark {
-    let at_block = mined(byte);
-    AnchorMark {
-        chain_id: TARGET.chain_id,
-        tx_hash: at_block.tx_hash,
-        block_number: Some(at_block.block_number),
-        anchored_at: at(50),
-    }
-}
-
-async fn pending_of(store: &Arc<dyn LineStore>, stream: StreamId) -> Vec<BatchId> {
-    let found = store.pending_of(stream, 10_000).await.unwrap();
-    found.into_iter().map(|record| record.commitment.batch_id).collect()
-}
-
-async fn pending(store: &Arc<dyn LineStore>) -> Vec<BatchId> {
-    let (found, count) = store.pending(10_000).await.unwrap();
-    assert_eq!(found.len() as u64, count);
-    found.into_iter().map(|record| record.commitment.batch_id).collect()
-}
-
-async fn rows(store: &Arc<dyn LineStore>, stream: StreamId) -> Vec<AnchorRow> {
-    store.anchor_rows(AnchorFilter { stream, after: 0, limit: 10_000 }).await.unwrap()
-}
-
-async fn counts(store: &Arc<dyn LineStore>) -> (u64, u64, u64) {
-    let AnchorBacklog { pending, under_way, anchored, .. } = store.anchor_backlog().await.unwrap();
-    (pending, under_way, anchored)
-}
-
-fn is_internal<T: std::fmt::Debug>(result: Result<T, StoreError>) {
-    assert!(matches!(result, Err(StoreError::Internal(_))), "{result:?}");
-}
+use self::given::{
+    OTHER, anchored, committed, counts, is_internal, mark, mark_of, mined, pending, pending_of, ready,
+    report, rows, transaction,
+};
+pub(crate) use self::given::{TARGET, block, lease, send};
+pub(crate) use self::reports::{
+    a_report_and_a_send_at_a_time_exclude_each_other, somebody_elses_anchor_is_recorded_once,
+};
 
 pub(crate) async fn a_send_goes_from_open_to_anchored(place: Arc<Place>) {
     let (store, lease) = ready(&place).await;
@@ -424,71 +300,6 @@ pub(crate) async fn a_blocked_stream_is_set_aside_until_somebody_looks(place: Ar
     assert_eq!(store.pending_streams(1).await.unwrap().len(), 1);
 }
 
-fn report(batch_id: BatchId, byte: u8) -> ReportedAnchor {
-    ReportedAnchor {
-        batch_id,
-        chain_id: TARGET.chain_id,
-        tx_hash: hash(byte),
-        block_number: Some(1_000 + u64::from(byte)),
-        gas_used: Some(50_000),
-    }
-}
-
-pub(crate) async fn somebody_elses_anchor_is_recorded_once(place: Arc<Place>) {
-    let store = place.open().await;
-    let (stream, ids) = committed(&store, &[1, 2, 3, 4]).await;
-    let tell = async |report| store.report_anchor(report, at(50)).await.unwrap();
-    assert_eq!(tell(report(BatchId::random(), 1)).await, ReportOutcome::NoCommitment);
-    assert_eq!(tell(report(ids[0], 1)).await, ReportOutcome::Recorded);
-    assert_eq!(tell(report(ids[1], 1)).await, ReportOutcome::Recorded);
-    assert_eq!(tell(report(ids[0], 1)).await, ReportOutcome::Known);
-    assert_eq!(tell(report(ids[0], 2)).await, ReportOutcome::Conflict(Some(hash(1))));
-    let elsewhere = ReportedAnchor { chain_id: 1, ..report(ids[0], 1) };
-    assert_eq!(tell(elsewhere).await, ReportOutcome::Conflict(Some(hash(1))));
-    is_internal(store.report_anchor(ReportedAnchor { chain_id: u64::MAX, ..elsewhere }, at(50)).await);
-    let blockless = ReportedAnchor { block_number: None, gas_used: None, ..report(ids[3], 4) };
-    assert_eq!(tell(blockless).await, ReportOutcome::Recorded);
-    assert_eq!(mark(&store, ids[3]).await, Some(AnchorMark { block_number: None, ..mark_of(4) }));
-
-    assert_eq!(mark(&store, ids[1]).await, Some(mark_of(1)));
-    assert_eq!(pending_of(&store, stream).await, [ids[2]]);
-    let listed = rows(&store, stream).await;
-    let told = listed[0].send.clone().unwrap();
-    let contract = EvmAddress::default();
-    assert_eq!(told.target, AnchorTarget { chain_id: TARGET.chain_id, contract });
-    assert_eq!((told.origin, told.state), (SendOrigin::Reported, SendState::Anchored));
-    let at_block = told.mined.unwrap();
-    assert_eq!((at_block.tx_hash, at_block.block_number), (Some(hash(1)), 1_001));
-    // Two reports of one transaction: it carries both.
-    assert_eq!(listed.iter().map(|row| row.shared_by).collect::<Vec<_>>(), [2, 2, 0, 1]);
-
-    // Choosing a contract takes their marks away; what was told may be told again.
-    let lease = lease(&store, 1).await;
-    store.choose_anchor_target(&lease, TARGET, at(60)).await.unwrap();
-    assert_eq!(pending(&store).await, ids);
-    assert_eq!(tell(report(ids[0], 1)).await, ReportOutcome::Recorded);
-    assert!(store.anchored_ends(None, 9).await.unwrap().is_empty());
-    let own = send(vec![ids[2]], 7);
-    store.record_send(&lease, own.clone()).await.unwrap();
-    assert_eq!(tell(report(ids[2], 9)).await, ReportOutcome::UnderWay);
-    store.change_send(&lease, own.send_id, SendChange::Mined(mined(7)), at(61)).await.unwrap();
-    assert_eq!(tell(report(ids[2], 7)).await, ReportOutcome::UnderWay);
-    store.change_send(&lease, own.send_id, SendChange::Anchored, at(62)).await.unwrap();
-    assert_eq!(tell(report(ids[2], 7)).await, ReportOutcome::Known);
-    assert_eq!(tell(report(ids[2], 9)).await, ReportOutcome::Conflict(Some(hash(7))));
-    is_internal(store.record_send(&lease, send(vec![ids[0]], 8)).await);
-
-    // And so does choosing another one.
-    store.choose_anchor_target(&lease, OTHER, at(63)).await.unwrap();
-    assert_eq!(pending(&store).await, ids);
-    assert_eq!(tell(report(ids[0], 3)).await, ReportOutcome::Conflict(Some(hash(1))));
-    assert_eq!(tell(report(ids[0], 1)).await, ReportOutcome::Recorded);
-    assert_eq!(store.sends_of(ids[0]).await.unwrap(), [told]);
-    assert_eq!(store.unmark_anchors(&lease, stream, 0, "lost", at(64)).await.unwrap(), 1);
-    assert_eq!(store.sends_of(ids[0]).await.unwrap()[0].state, SendState::Void);
-    assert_eq!(tell(report(ids[0], 3)).await, ReportOutcome::Recorded);
-}
-
 pub(crate) async fn what_waits_keeps_the_order_of_its_chain(place: Arc<Place>) {
     let store = place.open().await;
     // A clock went back within the first stream.
@@ -578,27 +389,4 @@ pub(crate) async fn every_process_hears_that_there_is_something_to_anchor(place:
     let woken = stores[0].changes().epoch(ChangeKind::Anchors);
     assert!(woken > known);
     until(async || stores[1].changes().epoch(ChangeKind::Anchors) == woken).await;
-}
-
-/// The anchoring process and somebody who reports reach for the same commitments: each goes to one of them.
-pub(crate) async fn a_report_and_a_send_at_a_time_exclude_each_other(place: Arc<Place>) {
-    let stores = place.open_two().await;
-    let lease = lease(&stores[0], 1).await;
-    stores[0].choose_anchor_target(&lease, TARGET, at(0)).await.unwrap();
-    let (_, ids) = committed(&stores[0], &(1..=40).collect::<Vec<_>>()).await;
-    for (byte, id) in (1..).zip(ids) {
-        let (own, others) = tokio::join!(
-            stores[0].record_send(&lease, send(vec![id], byte)),
-            stores[1].report_anchor(report(id, byte + 100), at(9)),
-        );
-        match (own, others.unwrap()) {
-            (Ok(()), ReportOutcome::UnderWay) => assert_eq!(mark(&stores[1], id).await, None),
-            (Err(StoreError::Internal(_)), ReportOutcome::Recorded) => {
-                assert_eq!(mark(&stores[0], id).await.unwrap().tx_hash, Some(hash(byte + 100)));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    let (pending, under_way, anchored) = counts(&stores[0]).await;
-    assert_eq!((pending, under_way + anchored), (0, 40));
 }
