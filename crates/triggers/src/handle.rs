@@ -4,6 +4,7 @@
 
 mod backtest;
 mod backtest_cursor;
+mod backtests;
 mod compose;
 mod dry_run;
 mod explanation;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 pub use self::backtest::{Backtest, BacktestQuery, Bucket, Fired};
 pub use self::dry_run::{EventRef, Rule};
 pub use self::explanation::{Compared, ConditionExplanation, EventSummary, Explanation, ScopeCheck};
+use self::backtests::Backtests;
 use crate::input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 use crate::service::Dependencies;
 use crate::{Config, TriggerError};
@@ -62,11 +64,13 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     config: Config,
     dependencies: Dependencies,
+    backtests: Backtests,
 }
 
 impl Handle {
     pub(crate) fn new(config: Config, dependencies: Dependencies) -> Self {
-        Self(Arc::new(Inner { config, dependencies }))
+        let backtests = Backtests::new(config.backtests_max);
+        Self(Arc::new(Inner { config, dependencies, backtests }))
     }
 
     /// Makes a trigger.
@@ -396,7 +400,7 @@ impl Handle {
         mut record: TriggerRecord,
         expected: Option<u64>,
     ) -> Result<TriggerView, TriggerError> {
-        let Inner { config, dependencies } = &*self.0;
+        let Inner { config, dependencies, .. } = &*self.0;
         match dependencies.store.put_trigger(record.clone(), expected, config.per_tenant_max).await? {
             PutTrigger::Written(revision) => {
                 record.revision = revision;
