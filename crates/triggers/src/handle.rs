@@ -21,9 +21,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::backtest::{Backtest, BacktestQuery, Bucket, Fired};
+use self::backtests::Backtests;
 pub use self::dry_run::{EventRef, Rule};
 pub use self::explanation::{Compared, ConditionExplanation, EventSummary, Explanation, ScopeCheck};
-use self::backtests::Backtests;
 use crate::input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 use crate::service::Dependencies;
 use crate::{Config, TriggerError};

@@ -21,7 +21,8 @@ pub use actions::{ActionOwner, ActionRules, SealedConfig};
 pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
 pub use delivery::{
-    Deliveries, DeliveryConfig, DeliveryDependencies, OrganizationAllow, TestAttempt, TestSend,
+    ArrivedWebhook, Deliveries, DeliveryConfig, DeliveryDependencies, OrganizationAllow, TestAttempt,
+    TestSend, new_signing_secret,
 };
 pub use error::TriggerError;
 pub use handle::{

@@ -110,7 +110,8 @@ impl Actions {
     /// An action of an organization as it is kept, with its secrets opened.
     pub(crate) fn ready(&self, tenant_id: TenantId, record: &ActionRecord) -> Readied {
         let unreadable = |problem: String| Failure::of_action("ACTION_UNREADABLE", problem);
-        let secrets = self.vault.open(Owner { tenant_id, action_id: record.action_id }, record.sealed.as_deref());
+        let secrets =
+            self.vault.open(Owner { tenant_id, action_id: record.action_id }, record.sealed.as_deref());
         let secrets = secrets.map_err(|problem| Failure::of_action("SECRETS_UNREADABLE", problem))?;
         let mut config = object(&record.config).map_err(unreadable)?;
         put_back(&mut config, &secrets);
@@ -248,7 +249,8 @@ impl ActionRules for Actions {
         config: &Value,
         before: Option<&ActionRecord>,
     ) -> Result<SealedConfig, String> {
-        let mut config = self.whole(owner.tenant_id, config, before).map_err(|problem| problem.to_string())?;
+        let mut config =
+            self.whole(owner.tenant_id, config, before).map_err(|problem| problem.to_string())?;
         let secrets = take_out(&mut config);
         let sealed = self.vault.seal(Owner { tenant_id: owner.tenant_id, action_id }, &secrets)?;
         Ok(SealedConfig { config: Value::Object(config).to_string(), sealed })

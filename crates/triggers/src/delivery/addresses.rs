@@ -138,10 +138,7 @@ mod tests {
             ("https://h/?token=x", "https://h/?token=********"),
             ("https://h?API_KEY=x#f", "https://h?API_KEY=********#f"),
             ("https://h/a?v=Zx81kq0p&source=reputation", "https://h/a?v=********&source=reputation"),
-            (
-                "https://h/services/T01/B02/aB3dE6gH9jK2mN5pQ8sT1vW4",
-                "https://h/services/T01/B02/********",
-            ),
+            ("https://h/services/T01/B02/aB3dE6gH9jK2mN5pQ8sT1vW4", "https://h/services/T01/B02/********"),
             ("https://h/9d1f0b3c-2f0e-4b57-8a53-0f6a3a2f9d11/x", "https://h/********/x"),
             ("https://h/low-scores-of-agents-2025-01", "https://h/low-scores-of-agents-2025-01"),
             (

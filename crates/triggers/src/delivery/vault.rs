@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, Payload};
 use bowline_types::TenantId;
+use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -108,7 +108,10 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { tenant_id: "00000000-0000-0000-0000-000000000001".parse().unwrap(), action_id: Uuid::from_u128(2) }
+        Owner {
+            tenant_id: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
+            action_id: Uuid::from_u128(2),
+        }
     }
 
     #[test]

@@ -60,7 +60,9 @@ fn entries(
 ) -> Result<Vec<(TenantId, Allowed)>, String> {
     if by_organization.len() > ORGANIZATIONS_MAX {
         let count = by_organization.len();
-        return Err(format!("allow_by_organization has {count} organizations: take {ORGANIZATIONS_MAX} at most"));
+        return Err(format!(
+            "allow_by_organization has {count} organizations: take {ORGANIZATIONS_MAX} at most"
+        ));
     }
     let mut named = HashSet::new();
     let mut read = |(index, own): (usize, &OrganizationAllow)| {

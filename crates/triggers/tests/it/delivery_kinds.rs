@@ -22,7 +22,9 @@ fn fields(problems: &[bowline_triggers::FieldProblem]) -> Vec<String> {
 async fn what_can_not_work_is_refused_when_it_is_saved() {
     let place = Place::new(Engine::Sqlite).await;
     let actions = deliveries(place.open().await, DeliveryConfig::default()).actions();
-    let check = |kind: &str, config: Value| fields(&actions.check(of(TenantId::NIL, Some("reputation")), kind, &config, None));
+    let check = |kind: &str, config: Value| {
+        fields(&actions.check(of(TenantId::NIL, Some("reputation")), kind, &config, None))
+    };
     let url = "https://hooks.example.com/x";
     assert_eq!(check("rest", json!({ "url": url })), Vec::<String>::new());
     assert_eq!(
@@ -66,8 +68,14 @@ async fn what_can_not_work_is_refused_when_it_is_saved() {
     assert_eq!(check("sms", json!({})), ["action_type"]);
     // Contracts of the operator's own have fields of their own.
     let own = json!({"url": url, "body_template": {"a": "{{ amount }}"}});
-    assert_eq!(fields(&actions.check(of(TenantId::NIL, Some("my_contract")), "rest", &own, None)), Vec::<String>::new());
-    assert_eq!(fields(&actions.check(of(TenantId::NIL, None), "rest", &own, None)), ["config.body_template.a"]);
+    assert_eq!(
+        fields(&actions.check(of(TenantId::NIL, Some("my_contract")), "rest", &own, None)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        fields(&actions.check(of(TenantId::NIL, None), "rest", &own, None)),
+        ["config.body_template.a"]
+    );
 }
 
 /// The action that a configuration becomes.

@@ -186,7 +186,10 @@ async fn an_organization_does_not_reach_what_another_one_may() {
     let (ours, named, theirs) = (TenantId::random(), TenantId::random(), TenantId::random());
     let own = |organization, entry: String| OrganizationAllow { organization, allow: vec![entry] };
     let settings = DeliveryConfig {
-        allow_by_organization: vec![own(ours, "127.0.0.1".to_owned()), own(named, format!("localhost:{port}"))],
+        allow_by_organization: vec![
+            own(ours, "127.0.0.1".to_owned()),
+            own(named, format!("localhost:{port}")),
+        ],
         ..DeliveryConfig::default()
     };
     let deliveries = deliveries(place.open().await, settings);

@@ -12,7 +12,8 @@ use bowline_store::{
     SqliteStore,
 };
 use bowline_triggers::{
-    ActionOwner, ActionRules, Config, Dependencies, FieldProblem, Handle, MatchingConfig, SealedConfig, Service,
+    ActionOwner, ActionRules, Config, Dependencies, FieldProblem, Handle, MatchingConfig, SealedConfig,
+    Service,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
