@@ -41,6 +41,7 @@ use bowline_runtime::{Clock, Tasks};
 use bowline_store::{LineStore, RedisQueue};
 
 pub use self::config::{DeliveryConfig, OrganizationAllow};
+pub use self::secrets::mask_secrets;
 pub use self::signature::{ArrivedWebhook, new_signing_secret};
 pub use self::trial::{TestAttempt, TestSend};
 use crate::ActionRules;

@@ -22,7 +22,7 @@ pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
 pub use delivery::{
     ArrivedWebhook, Deliveries, DeliveryConfig, DeliveryDependencies, OrganizationAllow, TestAttempt,
-    TestSend, new_signing_secret,
+    TestSend, mask_secrets, new_signing_secret,
 };
 pub use error::TriggerError;
 pub use handle::{

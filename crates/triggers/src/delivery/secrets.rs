@@ -52,6 +52,11 @@ pub(crate) fn take_out(config: &mut Map<String, Value>) -> Secrets {
     secrets
 }
 
+/// Masks the secrets in the settings of an action as somebody wrote them; whether there are any.
+pub fn mask_secrets(config: &mut Map<String, Value>) -> bool {
+    !take_out(config).is_empty()
+}
+
 /// Puts secrets where their masks are.
 pub(crate) fn put_back(config: &mut Map<String, Value>, secrets: &Secrets) {
     for_each(config, &mut |place, text| {
