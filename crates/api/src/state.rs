@@ -19,7 +19,7 @@ use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::limiter::Limiter;
-use crate::routes::figures::Figures;
+use crate::routes::figures::{Figures, figures};
 
 /// Whether the node is on its way out; shared with whoever stops it.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +136,7 @@ impl Api {
             origins,
             limiter,
             streams,
-            figures: Figures::default(),
+            figures: figures(),
             stopping,
             started,
         }))

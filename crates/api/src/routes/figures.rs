@@ -4,57 +4,33 @@
 //! Counting takes the store some time, and `/status` is there for anybody: there the figures are up to a second old, and
 //! however many ask, one of them counts.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowline_line::checks::{ChainFacts, DeliveryFacts};
 use bowline_store::{StoreError, TriggerFilter};
 use serde_json::json;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::recent::Recent;
 use crate::state::Api;
 
 /// How old figures may be that anybody gets.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
-/// The last figures, with the time when they were counted; none of them if the store failed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Figures(Arc<Mutex<Option<Counted>>>);
+/// The last figures; none of them if the store failed.
+pub(crate) type Figures = Recent<Option<DeliveryFacts>>;
 
-#[derive(Debug)]
-struct Counted {
-    at: Instant,
-    facts: Option<DeliveryFacts>,
+/// No figures yet.
+pub(crate) fn figures() -> Figures {
+    Recent::new(AGE_MAX)
 }
 
-impl Counted {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < AGE_MAX
-    }
-}
-
-/// Triggers and the queue, up to [`AGE_MAX`] old; none if the store does not answer in time. What it answers later is for
-/// whoever asks next.
+/// Triggers and the queue, up to a second old; none if the store does not answer in time.
 pub(super) async fn recent_deliveries(api: &Api, time_max: Duration) -> Option<DeliveryFacts> {
-    let look = async {
-        let kept = match Arc::clone(&api.figures.0).try_lock_owned() {
-            Ok(kept) => kept,
-            // Somebody counts: what comes of that is new enough.
-            Err(_) => return api.figures.0.lock().await.as_ref()?.facts.clone(),
-        };
-        match kept.as_ref().filter(|counted| counted.is_fresh()) {
-            Some(counted) => counted.facts.clone(),
-            // A task of its own, which goes on if this request does not wait for it.
-            None => tokio::spawn(count(api.clone(), kept)).await.ok()?,
-        }
+    let count = || {
+        let api = api.clone();
+        async move { ask(&api).await.ok() }
     };
-    tokio::time::timeout(time_max, look).await.ok()?
-}
-
-async fn count(api: Api, mut kept: OwnedMutexGuard<Option<Counted>>) -> Option<DeliveryFacts> {
-    let facts = ask(&api).await.ok();
-    *kept = Some(Counted { at: Instant::now(), facts: facts.clone() });
-    facts
+    api.figures.get(time_max, count).await?
 }
 
 /// Triggers and the queue as they are now; none if the store does not answer in time.

@@ -298,6 +298,7 @@ tests! { Sqlite:
 tests! { Postgres:
     roles {
         each_role_runs_in_a_process_of_its_own,
+        gateways_alone_commit_by_themselves,
         an_exhausted_pool_is_told_and_answered,
     }
     triggers_delivery {
