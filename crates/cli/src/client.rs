@@ -87,7 +87,7 @@ impl Call {
 
     /// With `--curl` the body is not shown: the line names the file that it is from, `-` for standard input.
     #[must_use]
-    pub(crate) fn from_file(mut self, path: &Path) -> Self {
+    pub(crate) fn shown_as_file(mut self, path: &Path) -> Self {
         self.shown = Some(ShownBody::File(path.to_string_lossy().into_owned()));
         self
     }

@@ -54,7 +54,7 @@ mod tests {
         let call = Call::post(&["x"], &serde_json::json!({"token": "hunter2"})).unwrap();
         let url = Url::parse("http://127.0.0.1/x").unwrap();
         let start = "curl -sS -X POST -H 'Content-Type: application/json'";
-        let of_file = call.clone().from_file(std::path::Path::new("a b.json"));
+        let of_file = call.clone().shown_as_file(std::path::Path::new("a b.json"));
         assert_eq!(
             render(&of_file, &url, None),
             format!("{start} --data-binary '@a b.json' 'http://127.0.0.1/x'")

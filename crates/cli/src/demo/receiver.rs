@@ -1,4 +1,5 @@
 //! A receiver of webhooks as somebody would write one: it verifies the signature of each before it believes it.
+//! It knows nothing of the node but the secret, and answers 401 to what is not signed with that.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
 //! What the triggers' demo tells: from the transactions to the webhook, and where to look further.
+//! It only renders; whether what happened is right was decided before.
 
 use bowline_types::TenantId;
 use serde_json::{Value, json};

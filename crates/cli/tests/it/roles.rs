@@ -85,8 +85,12 @@ pub(crate) async fn each_role_runs_in_a_process_of_its_own(site: Arc<Site>) {
         node.terminate();
         assert_eq!(node.ended().await.code(), Some(0), "{role}: {}", node.said());
     }
-    let left = applications(&site).await;
-    assert!(ROLES.iter().all(|(_, name)| !left.iter().any(|shown| shown == name)), "{left:?}");
+    // The server needs a moment to see that a connection is closed.
+    until(async || {
+        let left = applications(&site).await;
+        ROLES.iter().all(|(_, name)| !left.iter().any(|shown| shown == name))
+    })
+    .await;
 }
 
 pub(crate) async fn any_role_may_be_left_out(site: Arc<Site>) {

@@ -1,4 +1,5 @@
-//! One condition or action of a trigger at a time. Each is a change of the whole trigger, and is judged as one.
+//! One condition or action of a trigger at a time.
+//! Each is a change of the whole trigger and is judged as one, so a part can't become what a trigger may not have.
 
 use bowline_types::TenantId;
 use uuid::Uuid;

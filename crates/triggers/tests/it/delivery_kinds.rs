@@ -1,4 +1,5 @@
-//! Actions as they are checked, kept and shown.
+//! Actions as they are checked, kept and shown. Nothing is sent here: what an action does is shown by the files of
+//! the kinds.
 
 use bowline_store::ActionRecord;
 use bowline_triggers::{ActionOwner, ActionRules, DeliveryConfig};
