@@ -87,7 +87,7 @@ const fn is_ready(state: ChainState) -> bool {
 fn chain_json(chain: &ChainStatus) -> Value {
     json!({
         "id": chain.chain_id,
-        "block": chain.block.map(|number| json!({ "number": number })),
+        "block": chain.block.map(|number| json!({ "number": number, "timestamp": chain.block_timestamp })),
         "state": chain.state,
         "head": chain.head,
         "lag_blocks": chain.lag_blocks,

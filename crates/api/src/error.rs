@@ -222,6 +222,9 @@ impl From<TriggerError> for ApiError {
                 Self::new(Code::TriggerChanged, message).with_details(json!({ "revision": revision }))
             }
             TriggerError::TooMany { .. } => Self::new(Code::TooManyTriggers, message),
+            TriggerError::Busy { retry_after_secs, .. } => {
+                Self::new(Code::BacktestsBusy, message).with_retry_after(retry_after_secs)
+            }
             TriggerError::Store(error) => error.into(),
         }
     }

@@ -13,6 +13,7 @@ mod limiter;
 mod meter;
 mod metrics;
 mod openapi;
+mod recent;
 mod routes;
 mod server;
 mod state;

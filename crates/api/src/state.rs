@@ -19,6 +19,7 @@ use crate::auth::{Authenticator, Origins, Principal};
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::limiter::Limiter;
+use crate::routes::figures::{Figures, figures};
 
 /// Whether the node is on its way out; shared with whoever stops it.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) origins: Origins,
     pub(crate) limiter: Limiter,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) figures: Figures,
     /// Given when the server stops: event streams end then, since nothing else would end them.
     pub(crate) stopping: Shutdown,
     pub(crate) started: Instant,
@@ -134,6 +136,7 @@ impl Api {
             origins,
             limiter,
             streams,
+            figures: figures(),
             stopping,
             started,
         }))

@@ -7,6 +7,7 @@
 mod curl;
 mod error;
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,16 @@ pub(crate) struct Call {
     query: Vec<(&'static str, String)>,
     headers: Vec<(&'static str, String)>,
     body: Option<Bytes>,
+    shown: Option<ShownBody>,
+}
+
+/// What a line for a shell says in place of a body with secrets in it.
+#[derive(Debug, Clone)]
+enum ShownBody {
+    /// The file that has it.
+    File(String),
+    /// The same with masks.
+    Masked(Bytes),
 }
 
 impl Call {
@@ -71,7 +82,25 @@ impl Call {
 
     fn of(method: Method, segments: &[&str], body: Option<Bytes>) -> Self {
         let segments = segments.iter().map(|segment| (*segment).to_owned()).collect();
-        Self { method, segments, query: Vec::new(), headers: Vec::new(), body }
+        Self { method, segments, query: Vec::new(), headers: Vec::new(), body, shown: None }
+    }
+
+    /// With `--curl` the body is not shown: the line names the file that it is from, `-` for standard input.
+    #[must_use]
+    pub(crate) fn shown_as_file(mut self, path: &Path) -> Self {
+        self.shown = Some(ShownBody::File(path.to_string_lossy().into_owned()));
+        self
+    }
+
+    /// With `--curl` this is shown in place of the body.
+    pub(crate) fn shown_as<T: Serialize>(mut self, masked: &T) -> Result<Self, Failure> {
+        self.shown = Self::post(&[], masked)?.body.map(ShownBody::Masked);
+        Ok(self)
+    }
+
+    /// Whether what `--curl` shows has masks in the place of secrets.
+    pub(crate) fn shows_masks(&self) -> bool {
+        matches!(self.shown, Some(ShownBody::Masked(_)))
     }
 
     /// Adds a query parameter if there is a value.

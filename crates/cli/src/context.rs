@@ -71,6 +71,9 @@ impl Context {
     pub(crate) fn prints(&self, client: &Client, call: &Call) -> bool {
         if self.global.curl {
             output::talk(&client.curl(call));
+            if call.shows_masks() {
+                output::talk("the secrets stand there as ********: write them back before you run the line");
+            }
         }
         self.global.curl
     }

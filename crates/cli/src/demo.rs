@@ -2,35 +2,41 @@
 //!
 //! Starts a node of its own on an embedded store, signs real events, feeds them through the public HTTP API,
 //! commits them, proves one, exports all, verifies the export offline and shows that a tampered copy is
-//! caught. With `--anchor` it also puts the commitments on an EVM chain and holds the export against that. Nothing in
-//! it takes a way into the line that a client does not have.
+//! caught. With `--anchor` it also puts the commitments on an EVM chain and holds the export against that. With
+//! `--triggers` it shows something else: a chain's logs that set off a webhook. Nothing in it takes a way into the line
+//! that a client does not have.
 
 mod anchored;
+mod dev_node;
 mod evidence;
 mod feed;
+mod own_node;
+mod receiver;
 mod sources;
+mod told;
+mod triggers;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use bowline_line::AutoCommit;
-use bowline_node::{Config, Node};
-use bowline_runtime::{Clock, Shutdown, SystemClock};
+use bowline_node::Config;
+use bowline_runtime::{Clock, SystemClock};
 use bowline_types::{StoreId, StreamId, TenantId};
 use clap::Args;
-use reqwest::Url;
 use serde_json::json;
 
-use crate::client::{ApiKey, Client};
+use crate::client::Client;
 use crate::context::{Context, until_interrupted};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::output;
-use crate::serve::{start_failed, stop_signal};
+use crate::serve::stop_signal;
 
 use anchored::Anchored;
 pub(crate) use anchored::DevChain;
+pub(crate) use dev_node::DevNode;
 use evidence::Evidence;
 use feed::Fed;
+use own_node::OwnNode;
 use sources::Source;
 
 /// The port that `--serve` listens on if none is given.
@@ -54,19 +60,47 @@ pub(crate) struct Options {
     /// Anchor the commitments on an EVM development node, and verify the export against it
     #[arg(long)]
     anchor: bool,
-    /// The development node on this machine [default: starts anvil from BOWLINE_ANVIL or the path]
-    #[arg(long, value_name = "URL", requires = "anchor")]
+    /// Watch an EVM development node instead, and deliver a signed webhook for what a trigger matches
+    #[arg(long, conflicts_with_all = ["anchor", "input", "repeat"])]
+    triggers: bool,
+    /// The development node on this machine [default: starts anvil from --anvil, BOWLINE_ANVIL or the path]
+    #[arg(long, value_name = "URL", conflicts_with = "anvil")]
     rpc_url: Option<String>,
+    /// The program of the development node that is started
+    #[arg(long, value_name = "FILE")]
+    anvil: Option<PathBuf>,
+}
+
+impl Options {
+    /// Refuses what says something of a chain where there is none.
+    fn check(&self) -> Result<(), Failure> {
+        match (self.anchor || self.triggers, self.rpc_url.is_some() || self.anvil.is_some()) {
+            (false, true) => Err(Failure::usage("--rpc-url and --anvil go with --anchor or --triggers")
+                .next("`bowline demo --triggers` watches a chain, `bowline demo --anchor` writes to one")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn dev_node(&self) -> Result<DevNode, Failure> {
+        until_interrupted(DevNode::start(self.rpc_url.as_deref(), self.anvil.as_deref())).await
+    }
 }
 
 pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     context.refuse_curl()?;
+    options.check()?;
+    if options.triggers {
+        return triggers::run(context, &options).await;
+    }
     let stop = stop_signal()?;
     let chain = match options.anchor {
-        true => Some(until_interrupted(DevChain::start(options.rpc_url.as_deref())).await?),
+        true => {
+            let node = options.dev_node().await?;
+            Some(until_interrupted(DevChain::start(node)).await?)
+        }
         false => None,
     };
-    let data = data_folder(context, chain.is_some());
+    let data = data_folder(context, chain.as_ref().map(|_| "demo-anchor"));
     let mut config = Config { data: data.clone(), ..Config::default() };
     config.api.port = options.port.unwrap_or(if options.serve { SERVE_PORT } else { 0 });
     // The demo's client commits by itself, right after the last event.
@@ -76,32 +110,16 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     if let Some(chain) = &chain {
         config.anchor = chain.settings();
     }
-    let node = Node::build(config).await.map_err(start_failed)?;
-    let url =
-        Url::parse(&format!("http://{}/", node.address())).map_err(|e| Failure::usage(e.to_string()))?;
-    let shutdown = Shutdown::new();
-    let stopped = shutdown.clone();
-    let running = tokio::spawn(async move { node.run(async move { stopped.begun().await }).await });
-    output::talk(&format!("A node runs on {url} and keeps its line in {}.", data.display()));
-    let shown = until_interrupted(show(context, &options, &data, url.clone(), chain.as_ref())).await;
-    if shown.is_ok() && options.serve {
-        output::talk(&format!("\nThe node keeps running on {url} (API page: {url}docs). Ctrl-C stops it."));
-        stop.await;
-    }
-    shutdown.begin();
-    let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
-    let ended = ended.map_err(|_| Failure::new(Exit::Unreachable, "the node did not stop within 60 s"))?;
-    let ended = ended.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-    shown?;
-    ended.map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-    Ok(Exit::Done)
+    let node = OwnNode::start(config).await?;
+    let shown = until_interrupted(show(context, &options, &data, node.client()?, chain.as_ref())).await;
+    node.leave(shown, options.serve, stop).await
 }
 
-/// A chain that the demo has started is gone afterwards, so each line that was anchored has a folder of its own.
-fn data_folder(context: &Context, is_anchored: bool) -> PathBuf {
-    match is_anchored {
-        true => context.data().join(format!("demo-anchor-{}", SystemClock.now().micros() / 1_000)),
-        false => context.data().join("demo"),
+/// A chain that the demo has started is gone afterwards, so each line that goes with one has a folder of its own.
+fn data_folder(context: &Context, with_chain: Option<&str>) -> PathBuf {
+    match with_chain {
+        Some(name) => context.data().join(format!("{name}-{}", SystemClock.now().micros() / 1_000)),
+        None => context.data().join("demo"),
     }
 }
 
@@ -109,14 +127,9 @@ async fn show(
     context: &Context,
     options: &Options,
     data: &std::path::Path,
-    url: Url,
+    client: Client,
     chain: Option<&DevChain>,
 ) -> Result<(), Failure> {
-    let key_file = data.join("admin.key");
-    let secret = std::fs::read_to_string(&key_file)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", key_file.display())))?;
-    let in_shell = format!("$(cat {})", key_file.display());
-    let client = Client::new(url, Some(ApiKey { secret: secret.trim().to_owned(), in_shell }))?;
     let stream = StreamId::new(TenantId::random(), StoreId::random());
     let sources = match &options.input {
         Some(path) => vec![sources::file(path)?],
@@ -193,8 +206,7 @@ fn report(
     output::fields(shown)?;
     let data = data.display();
     let (tenant, store) = (stream.tenant_id, stream.store_id);
-    // As it was called, so that the lines can be pasted where the binary is not on the path.
-    let bowline = std::env::args().next().unwrap_or_else(|| "bowline".to_owned());
+    let bowline = called();
     let against = match anchored {
         Some((chain, _)) if chain.stays() || options.serve => {
             format!("  {bowline} verify anchor {} {}\n", evidence.export, chain.named())
@@ -209,4 +221,9 @@ fn report(
         evidence.export
     ));
     Ok(())
+}
+
+/// As the binary was called, so that lines can be pasted where it is not on the path.
+fn called() -> String {
+    std::env::args().next().unwrap_or_else(|| "bowline".to_owned())
 }

@@ -33,6 +33,7 @@ mod migrate;
 mod output;
 mod progress;
 mod queue;
+mod reputation;
 mod schemas;
 mod serve;
 mod tail;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_evm::{Rpc, RpcError};
+use bowline_evm::{Block, Rpc, RpcError};
 use bowline_runtime::Clock;
 use bowline_store::{BlockMark, ChainAdvance, LineStore, StoreError, VerifiedBatch};
 use bowline_types::EvmAddress;
@@ -18,7 +18,7 @@ use crate::decode::Decoder;
 use crate::fetch::{self, Step};
 use crate::fork::Suspicion;
 use crate::halt::Halt;
-use crate::handle::{ChainState, Progress};
+use crate::handle::{ChainState, Indexed, Progress};
 use crate::look::Seen;
 use crate::place::Place;
 use crate::range::RangeSize;
@@ -217,7 +217,7 @@ impl<'a> Work<'a> {
         let progress = Arc::clone(&self.chain.progress);
         let place = self.place()?;
         let number = seen.head.number();
-        progress.seen(number, seen.target, self.chain.clock.now());
+        progress.seen(&seen.head, seen.target, self.chain.clock.now());
         if let Some(block) =
             place.block.filter(|block| block.number == number && block.hash != seen.head.hash())
         {
@@ -267,7 +267,8 @@ impl<'a> Work<'a> {
         }
         let blocks = fetch::headers(&seen.rpc, numbers).await?;
         let marks = blocks.iter().map(|block| (block.number(), block.hash(), 0)).collect();
-        let step = Step { from: base, parent: None, marks, entries: Vec::new() };
+        let last_time = blocks.last().map(Block::timestamp);
+        let step = Step { from: base, parent: None, marks, last_time, entries: Vec::new() };
         let signed = self.signer()?.sign(step).await?;
         self.write(signed, seen.rpc.name()).await
     }
@@ -286,7 +287,7 @@ impl<'a> Work<'a> {
         {
             return Err(Halt::Unlinked { endpoint: endpoint.to_owned(), number: block.number });
         }
-        let SignedStep { marks, events, counted, .. } = step;
+        let SignedStep { marks, last_time, events, counted, .. } = step;
         let logs = events.len() as u64;
         let Some((number, hash, _)) = marks.last().copied() else { return Ok(()) };
         let advance = ChainAdvance {
@@ -300,7 +301,8 @@ impl<'a> Work<'a> {
         let head = self.append(advance, events, place.keys_epoch).await?;
         self.place = Some(Place { block: Some(BlockMark { number, hash, head }), ..place });
         self.chain.progress.metrics().written(&counted);
-        self.chain.progress.moved(number, hash, logs, self.chain.clock.now());
+        let indexed = Indexed { number, hash, time: last_time, logs };
+        self.chain.progress.moved(indexed, self.chain.clock.now());
         Ok(())
     }
 

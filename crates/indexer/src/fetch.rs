@@ -28,6 +28,8 @@ pub(crate) struct Step {
     /// Blocks whose hashes are known, ascending, with how many of the entries come up to each; the last one is the last
     /// block of the step.
     pub(crate) marks: Vec<(u64, EvmHash, u64)>,
+    /// When the last block was made, seconds since 1970.
+    pub(crate) last_time: Option<u64>,
     /// The logs, in order.
     pub(crate) entries: Vec<Entry>,
 }
@@ -96,8 +98,8 @@ pub(crate) async fn range(
         Some((log, time))
     });
     let marks = ends.iter().filter_map(|end| match *end == to {
-        true => Some((to, last.hash())),
-        false => known.get(end).map(|(hash, _)| (*end, *hash)),
+        true => Some((to, last.hash(), Some(last.timestamp()))),
+        false => known.get(end).map(|(hash, time)| (*end, *hash, *time)),
     });
     Ok(in_steps(from, first.parent_hash(), marks.collect(), entries(timed.collect())))
 }
@@ -123,7 +125,7 @@ pub(crate) async fn blocks(
     for (block, found) in blocks.iter().zip(found) {
         logs.extend(found.into_iter().map(|log| (log, block.timestamp())));
     }
-    let marks = blocks.iter().map(|block| (block.number(), block.hash())).collect();
+    let marks = blocks.iter().map(|block| (block.number(), block.hash(), Some(block.timestamp()))).collect();
     let Some(first) = blocks.first() else { return Ok(Vec::new()) };
     Ok(in_steps(from, first.parent_hash(), marks, entries(logs)))
 }
@@ -177,11 +179,21 @@ fn step_ends(logs: &[Log], to: u64) -> Vec<u64> {
     ends
 }
 
+/// A block's number, its hash, and when it was made.
+type Mark = (u64, EvmHash, Option<u64>);
+
 /// Cuts entries at the marks so that no step has more than it may.
-fn in_steps(from: u64, parent: EvmHash, marks: Vec<(u64, EvmHash)>, entries: Vec<Entry>) -> Vec<Step> {
+fn in_steps(from: u64, parent: EvmHash, marks: Vec<Mark>, entries: Vec<Entry>) -> Vec<Step> {
+    let begun = |from, parent| Step {
+        from,
+        parent: Some(parent),
+        marks: Vec::new(),
+        last_time: None,
+        entries: Vec::new(),
+    };
     let (mut steps, mut entries) = (Vec::new(), entries.into_iter().peekable());
-    let mut step = Step { from, parent: Some(parent), marks: Vec::new(), entries: Vec::new() };
-    for (number, hash) in marks {
+    let mut step = begun(from, parent);
+    for (number, hash, time) in marks {
         let mut of_mark = Vec::new();
         while let Some(entry) = entries.next_if(|entry| entry.log.block_number() <= number) {
             of_mark.push(entry);
@@ -189,12 +201,11 @@ fn in_steps(from: u64, parent: EvmHash, marks: Vec<(u64, EvmHash)>, entries: Vec
         if step.entries.len() + of_mark.len() > STEP_EVENTS
             && let Some((last, last_hash, _)) = step.marks.last().copied()
         {
-            let next =
-                Step { from: last + 1, parent: Some(last_hash), marks: Vec::new(), entries: Vec::new() };
-            steps.push(std::mem::replace(&mut step, next));
+            steps.push(std::mem::replace(&mut step, begun(last + 1, last_hash)));
         }
         step.entries.extend(of_mark);
         step.marks.push((number, hash, step.entries.len() as u64));
+        step.last_time = time;
     }
     steps.push(step);
     steps

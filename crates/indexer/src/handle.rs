@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowline_evm::{EndpointState, Rpc};
+use bowline_evm::{Block, EndpointState, Rpc};
 use bowline_store::{BlockMark, ChainCheckpoint};
 use bowline_types::{EvmHash, StreamId, Timestamp, chain_stream};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct ChainStatus {
     pub block: Option<u64>,
     /// That block's hash.
     pub block_hash: Option<EvmHash>,
+    /// When that block was made, seconds since 1970; none until this process has seen it.
+    pub block_timestamp: Option<u64>,
     /// How many reorganizations were written down.
     pub generation: u64,
     /// The chain's last block, as far as an endpoint said.
@@ -84,6 +86,17 @@ impl Handle {
     pub fn status(&self) -> Vec<ChainStatus> {
         self.0.iter().map(Watched::status).collect()
     }
+}
+
+/// What a step brought onto the line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Indexed {
+    /// Its last block.
+    pub(crate) number: u64,
+    pub(crate) hash: EvmHash,
+    /// When that was made, seconds since 1970.
+    pub(crate) time: Option<u64>,
+    pub(crate) logs: u64,
 }
 
 /// A chain and what is known of it.
@@ -125,6 +138,7 @@ impl Progress {
             start_block,
             block: None,
             block_hash: None,
+            block_timestamp: None,
             generation: 0,
             head: None,
             target: None,
@@ -169,6 +183,9 @@ impl Progress {
     pub(crate) fn stored(&self, checkpoint: Option<&ChainCheckpoint>) {
         let mut inner = self.lock();
         let block = checkpoint.and_then(|checkpoint| checkpoint.block);
+        if inner.status.block_hash != block.map(|block| block.hash) {
+            inner.status.block_timestamp = None;
+        }
         inner.status.block = block.map(|block| block.number);
         inner.status.block_hash = block.map(|block| block.hash);
         inner.status.generation = checkpoint.map_or(0, |checkpoint| checkpoint.generation);
@@ -176,9 +193,12 @@ impl Progress {
     }
 
     /// What the chain says.
-    pub(crate) fn seen(&self, head: u64, target: Option<u64>, now: Timestamp) {
+    pub(crate) fn seen(&self, head: &Block, target: Option<u64>, now: Timestamp) {
         let mut inner = self.lock();
-        (inner.status.head, inner.status.target) = (Some(head), target);
+        (inner.status.head, inner.status.target) = (Some(head.number()), target);
+        if inner.status.block_hash == Some(head.hash()) {
+            inner.status.block_timestamp = Some(head.timestamp());
+        }
         inner.reckon();
         let status = &inner.status;
         self.metrics.at(status.head, status.block, status.lag_blocks);
@@ -188,13 +208,15 @@ impl Progress {
     }
 
     /// The checkpoint moved.
-    pub(crate) fn moved(&self, number: u64, hash: EvmHash, logs: u64, now: Timestamp) {
+    pub(crate) fn moved(&self, indexed: Indexed, now: Timestamp) {
+        let Indexed { number, hash, time, logs } = indexed;
         let mut inner = self.lock();
         let before = inner.status.block.unwrap_or(inner.status.start_block.saturating_sub(1));
         inner.blocks += number.saturating_sub(before);
         inner.logs += logs;
         inner.status.block = Some(number);
         inner.status.block_hash = Some(hash);
+        inner.status.block_timestamp = time;
         inner.status.updated_at = Some(now);
         inner.reckon();
         let status = &inner.status;
@@ -213,6 +235,7 @@ impl Progress {
         let mut inner = self.lock();
         inner.status.generation = generation;
         (inner.status.block, inner.status.block_hash) = (Some(block.number), Some(block.hash));
+        inner.status.block_timestamp = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -27,6 +27,8 @@ pub(crate) struct SignedStep {
     pub(crate) from: u64,
     pub(crate) parent: Option<EvmHash>,
     pub(crate) marks: Vec<(u64, EvmHash, u64)>,
+    /// When the last block was made, seconds since 1970.
+    pub(crate) last_time: Option<u64>,
     pub(crate) events: Vec<VerifiedEvent>,
     pub(crate) counted: Counted,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Counted {
 impl Signer {
     /// Decodes and signs a step.
     pub(crate) async fn sign(self, step: Step) -> Result<SignedStep, Halt> {
-        let Step { from, parent, marks, entries } = step;
+        let Step { from, parent, marks, last_time, entries } = step;
         let expected = entries.len();
         let entries: Arc<[Entry]> = entries.into();
         let chunk = |from: usize| {
@@ -62,7 +64,7 @@ impl Signer {
         if events.len() != expected {
             return Err(Halt::Stuck(format!("{expected} logs became {} events", events.len())));
         }
-        Ok(SignedStep { from, parent, marks, events, counted })
+        Ok(SignedStep { from, parent, marks, last_time, events, counted })
     }
 
     fn sign_chunk(&self, entries: &[Entry]) -> Result<(Vec<VerifiedEvent>, Counted), Halt> {

@@ -13,6 +13,8 @@ use crate::DeliveryConfig;
 pub struct Config {
     /// Triggers that one organization may have.
     pub per_tenant_max: u64,
+    /// Back-tests that this process runs at a time; one organization may have half of them.
+    pub backtests_max: usize,
     /// The key under which the secrets of actions are kept: 32 bytes in hex or base64, the same in every process of a
     /// store. Made on the first start and kept in the data folder if absent.
     pub secrets_key: Option<Secret>,
@@ -26,6 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             per_tenant_max: 10_000,
+            backtests_max: 4,
             secrets_key: None,
             matching: MatchingConfig::default(),
             delivery: DeliveryConfig::default(),
@@ -90,6 +93,7 @@ impl Config {
         let mut problems = Vec::new();
         for (name, value) in [
             ("per_tenant_max", self.per_tenant_max),
+            ("backtests_max", self.backtests_max as u64),
             ("matching.page_events", page_events as u64),
             ("matching.page_bytes", page_bytes as u64),
             ("matching.step_jobs_max", step_jobs_max as u64),

@@ -8,6 +8,7 @@
 mod action;
 mod actions;
 mod address;
+mod addresses;
 mod breakers;
 mod catalog;
 mod conclusion;
@@ -30,6 +31,7 @@ mod template;
 mod trial;
 mod upkeep;
 mod vault;
+mod ways;
 mod web;
 mod workers;
 
@@ -38,7 +40,9 @@ use std::sync::Arc;
 use bowline_runtime::{Clock, Tasks};
 use bowline_store::{LineStore, RedisQueue};
 
-pub use self::config::DeliveryConfig;
+pub use self::config::{DeliveryConfig, OrganizationAllow};
+pub use self::secrets::mask_secrets;
+pub use self::signature::{ArrivedWebhook, new_signing_secret};
 pub use self::trial::{TestAttempt, TestSend};
 use crate::ActionRules;
 use actions::Actions;

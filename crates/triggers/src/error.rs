@@ -25,6 +25,14 @@ pub enum TriggerError {
         /// How many those are.
         max: u64,
     },
+    /// As many back-tests run as may at a time, of all organizations or of one.
+    #[error("{running} back-tests run, as many as may at a time; try again in {retry_after_secs} s")]
+    Busy {
+        /// How many those are.
+        running: usize,
+        /// Seconds until the first of them has ended.
+        retry_after_secs: u64,
+    },
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),

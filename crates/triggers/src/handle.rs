@@ -4,25 +4,26 @@
 
 mod backtest;
 mod backtest_cursor;
+mod backtests;
+mod breaker;
 mod compose;
 mod dry_run;
 mod explanation;
+mod parts;
 
 use std::sync::Arc;
 
-use bowline_store::{
-    BreakerKey, BreakerRecord, BreakerState, ChangeKind, PutTrigger, StateKey, StoreError, TriggerFilter,
-    TriggerRecord,
-};
+use bowline_store::{ChangeKind, PutTrigger, StateKey, StoreError, TriggerFilter, TriggerRecord};
 use bowline_types::{StreamId, TenantId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::backtest::{Backtest, BacktestQuery, Bucket, Fired};
+use self::backtests::Backtests;
 pub use self::dry_run::{EventRef, Rule};
 pub use self::explanation::{Compared, ConditionExplanation, EventSummary, Explanation, ScopeCheck};
-use crate::input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
+use crate::input::{TriggerChanges, TriggerInput, TriggerView};
 use crate::service::Dependencies;
 use crate::{Config, TriggerError};
 
@@ -62,11 +63,13 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     config: Config,
     dependencies: Dependencies,
+    backtests: Backtests,
 }
 
 impl Handle {
     pub(crate) fn new(config: Config, dependencies: Dependencies) -> Self {
-        Self(Arc::new(Inner { config, dependencies }))
+        let backtests = Backtests::new(config.backtests_max);
+        Self(Arc::new(Inner { config, dependencies, backtests }))
     }
 
     /// Makes a trigger.
@@ -168,122 +171,6 @@ impl Handle {
         if deleted { Ok(()) } else { Err(TriggerError::Absent("trigger")) }
     }
 
-    /// Adds a condition behind the others.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn add_condition(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        condition: ConditionInput,
-    ) -> Result<ConditionInput, TriggerError> {
-        let add = |mut input: TriggerInput| {
-            input.conditions.push(ConditionInput { id: None, ..condition.clone() });
-            Ok(input)
-        };
-        let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
-        view.conditions.into_iter().next_back().ok_or(TriggerError::Absent("condition"))
-    }
-
-    /// Writes a condition anew; it keeps its id.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn update_condition(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        condition_id: Uuid,
-        condition: ConditionInput,
-    ) -> Result<ConditionInput, TriggerError> {
-        let condition = ConditionInput { id: Some(condition_id), ..condition };
-        let replace = |mut input: TriggerInput| {
-            let place = input.conditions.iter_mut().find(|known| known.id == Some(condition_id));
-            *place.ok_or(TriggerError::Absent("condition"))? = condition.clone();
-            Ok(input)
-        };
-        let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
-        let mut conditions = view.conditions.into_iter();
-        conditions.find(|known| known.id == Some(condition_id)).ok_or(TriggerError::Absent("condition"))
-    }
-
-    /// Takes a condition away.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn delete_condition(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        condition_id: Uuid,
-    ) -> Result<(), TriggerError> {
-        let take = |mut input: TriggerInput| {
-            let before = input.conditions.len();
-            input.conditions.retain(|known| known.id != Some(condition_id));
-            if input.conditions.len() == before { Err(TriggerError::Absent("condition")) } else { Ok(input) }
-        };
-        self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
-    }
-
-    /// Adds an action behind the others.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn add_action(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        action: ActionInput,
-    ) -> Result<ActionInput, TriggerError> {
-        let add = |mut input: TriggerInput| {
-            input.actions.push(ActionInput { id: None, ..action.clone() });
-            Ok(input)
-        };
-        let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
-        view.actions.into_iter().next_back().ok_or(TriggerError::Absent("action"))
-    }
-
-    /// Writes an action anew; it keeps its id, and secrets that are given back masked.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn update_action(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        action_id: Uuid,
-        action: ActionInput,
-    ) -> Result<ActionInput, TriggerError> {
-        let action = ActionInput { id: Some(action_id), ..action };
-        let replace = |mut input: TriggerInput| {
-            let place = input.actions.iter_mut().find(|known| known.id == Some(action_id));
-            *place.ok_or(TriggerError::Absent("action"))? = action.clone();
-            Ok(input)
-        };
-        let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
-        let mut actions = view.actions.into_iter();
-        actions.find(|known| known.id == Some(action_id)).ok_or(TriggerError::Absent("action"))
-    }
-
-    /// Takes an action away.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn delete_action(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        action_id: Uuid,
-    ) -> Result<(), TriggerError> {
-        let take = |mut input: TriggerInput| {
-            let before = input.actions.len();
-            input.actions.retain(|known| known.id != Some(action_id));
-            if input.actions.len() == before { Err(TriggerError::Absent("action")) } else { Ok(input) }
-        };
-        self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
-    }
-
     /// What a trigger remembers, `limit` entries at most.
     ///
     /// # Errors
@@ -304,67 +191,9 @@ impl Handle {
         Ok(shown.collect())
     }
 
-    /// A trigger's circuit breaker; a closed one without a failure if it has never had any.
-    ///
-    /// # Errors
-    /// [`TriggerError::Absent`], or the store's.
-    pub async fn breaker(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-    ) -> Result<BreakerRecord, TriggerError> {
-        let record = self.record(tenant_id, trigger_id).await?;
-        self.breaker_of(&record).await
-    }
-
-    /// Changes when a trigger's circuit breaker opens and closes.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
-    pub async fn set_breaker(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-        settings: BreakerInput,
-    ) -> Result<BreakerRecord, TriggerError> {
-        let changes = TriggerChanges { breaker: Some(settings), ..TriggerChanges::default() };
-        self.change(tenant_id, trigger_id, changes, None).await?;
-        self.breaker(tenant_id, trigger_id).await
-    }
-
-    /// Closes a trigger's circuit breaker and forgets its failures.
-    ///
-    /// # Errors
-    /// [`TriggerError::Absent`], or the store's.
-    pub async fn reset_breaker(
-        &self,
-        tenant_id: TenantId,
-        trigger_id: Uuid,
-    ) -> Result<BreakerRecord, TriggerError> {
-        let record = self.record(tenant_id, trigger_id).await?;
-        self.0.dependencies.store.reset_breaker(&BreakerKey::Trigger(trigger_id), self.now()).await?;
-        self.breaker_of(&record).await
-    }
-
     /// The revision up to which this process knows that triggers changed.
     pub fn revision(&self) -> u64 {
         self.0.dependencies.store.changes().epoch(ChangeKind::Triggers)
-    }
-
-    async fn breaker_of(&self, record: &TriggerRecord) -> Result<BreakerRecord, TriggerError> {
-        let key = BreakerKey::Trigger(record.trigger_id);
-        let found = self.0.dependencies.store.breakers(Some(vec![key.clone()])).await?.pop();
-        let closed = BreakerRecord {
-            key,
-            state: BreakerState::Closed,
-            failure_count: 0,
-            last_failure_at: None,
-            opened_at: None,
-            probes: 0,
-            settings: record.breaker,
-        };
-        // The row has the settings of the last delivery; the trigger's are those of the next one.
-        Ok(BreakerRecord { settings: record.breaker, ..found.unwrap_or(closed) })
     }
 
     /// Reads a trigger, makes another one of it and writes that, anew if somebody else was faster and the caller
@@ -396,7 +225,7 @@ impl Handle {
         mut record: TriggerRecord,
         expected: Option<u64>,
     ) -> Result<TriggerView, TriggerError> {
-        let Inner { config, dependencies } = &*self.0;
+        let Inner { config, dependencies, .. } = &*self.0;
         match dependencies.store.put_trigger(record.clone(), expected, config.per_tenant_max).await? {
             PutTrigger::Written(revision) => {
                 record.revision = revision;

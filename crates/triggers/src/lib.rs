@@ -17,10 +17,13 @@ mod problem;
 mod rules;
 mod service;
 
-pub use actions::{ActionRules, SealedConfig};
+pub use actions::{ActionOwner, ActionRules, SealedConfig};
 pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
-pub use delivery::{Deliveries, DeliveryConfig, DeliveryDependencies, TestAttempt, TestSend};
+pub use delivery::{
+    ArrivedWebhook, Deliveries, DeliveryConfig, DeliveryDependencies, OrganizationAllow, TestAttempt,
+    TestSend, mask_secrets, new_signing_secret,
+};
 pub use error::TriggerError;
 pub use handle::{
     Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,

@@ -48,6 +48,8 @@ codes! {
     InsufficientPermissions = "INSUFFICIENT_PERMISSIONS", 1005, 403;
     /// More requests than the limit allows; `Retry-After` says when to come back.
     RateLimitExceeded = "RATE_LIMIT_EXCEEDED", 2001, 429;
+    /// As many back-tests run as may at a time; nothing was done, try again.
+    BacktestsBusy = "BACKTESTS_BUSY", 2002, 429;
     /// The body is not the JSON that the endpoint takes.
     InvalidRequestBody = "INVALID_REQUEST_BODY", 3001, 400;
     /// A field that must be there is not.

@@ -24,15 +24,15 @@ const LOOK_BACK_MAX: u64 = 10_000;
 /// Events that are read at a time.
 const READ_EVENTS: u64 = 1_000;
 
-/// Pages behind the first that can be asked for.
-const PAGE_MAX: usize = 500;
+/// How deep pages go: a page costs as much as all before it.
+const DEPTH_EVENTS_MAX: usize = 1_000;
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventsQuery {
-    /// The page, from 1.
+    /// The page, from 1; pages go 1,000 events deep.
     page: Option<usize>,
     /// So many at most: 20 if absent, 1 to 100.
     limit: Option<usize>,
@@ -46,11 +46,19 @@ pub(super) struct EventsQuery {
     agent_id: Option<String>,
 }
 
+impl EventsQuery {
+    /// Whether it leaves out events of a chain.
+    fn is_filter(&self) -> bool {
+        self.registry.is_some() || self.event_type.is_some() || self.agent_id.is_some()
+    }
+}
+
 /// What happened on the chains, the newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "chains", params(EventsQuery), responses(
     (status = 200, description = "`{\"data\":[{\"id\",\"sequence_number\",\"retracted\",\"chain_id\",\"block_number\",\"registry\",\
         \"event_type\",\"agent_id\",\"timestamp\",…}],\"pagination\":{\"page\",\"limit\",\"has_more\",\"looked_at\",\"is_complete\"}}`; \
-        `is_complete` is false if older events were not looked at", body = Object)))]
+        `is_complete` is false if older events were not looked at", body = Object),
+    (status = 400, description = "`INVALID_FIELD_VALUE`: the page lies deeper than 1,000 events")))]
 pub(super) async fn events(
     State(api): State<Api>,
     principal: Principal,
@@ -59,8 +67,15 @@ pub(super) async fn events(
     principal.require(Permission::Read)?;
     let limit = limit(query.limit)?;
     let page = query.page.unwrap_or(1);
-    if !(1..=PAGE_MAX).contains(&page) {
-        return Err(ApiError::field("page", format!("is {page}: take 1 to {PAGE_MAX}")));
+    let page_max = DEPTH_EVENTS_MAX / limit;
+    if !(1..=page_max).contains(&page) {
+        return Err(ApiError::field(
+            "page",
+            format!(
+                "is {page}: with a limit of {limit} take 1 to {page_max}; for what is older name a chain, a registry, an \
+                 event type or an agent, or read the chain's stream (GET /api/v1/ves/events)"
+            ),
+        ));
     }
     let wanted = page * limit + 1;
     let streams: Vec<StreamId> = match query.chain_id {
@@ -147,7 +162,9 @@ impl Found {
                 self.is_complete = false;
                 break;
             }
-            let from = to.saturating_sub(READ_EVENTS - 1).max(1);
+            // Without a filter every event counts, and no more are read than are wanted.
+            let read = if query.is_filter() { READ_EVENTS } else { READ_EVENTS.min((wanted - found) as u64) };
+            let from = to.saturating_sub(read - 1).max(1);
             let events = span(api, stream, (from, to), query).await?;
             looked_at += to - from + 1;
             for event in events.iter().rev() {

@@ -1,5 +1,8 @@
 //! How many triggers there are, how full the queue is and how far chains are: the few figures that every look at a
 //! process shows.
+//!
+//! Counting takes the store some time, and `/status` is there for anybody: there the figures are up to a second old, and
+//! however many ask, one of them counts.
 
 use std::time::Duration;
 
@@ -7,9 +10,30 @@ use bowline_line::checks::{ChainFacts, DeliveryFacts};
 use bowline_store::{StoreError, TriggerFilter};
 use serde_json::json;
 
+use crate::recent::Recent;
 use crate::state::Api;
 
-/// Triggers and the queue; none if the store does not answer in time.
+/// How old figures may be that anybody gets.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// The last figures; none of them if the store failed.
+pub(crate) type Figures = Recent<Option<DeliveryFacts>>;
+
+/// No figures yet.
+pub(crate) fn figures() -> Figures {
+    Recent::new(AGE_MAX)
+}
+
+/// Triggers and the queue, up to a second old; none if the store does not answer in time.
+pub(super) async fn recent_deliveries(api: &Api, time_max: Duration) -> Option<DeliveryFacts> {
+    let count = || {
+        let api = api.clone();
+        async move { ask(&api).await.ok() }
+    };
+    api.figures.get(time_max, count).await?
+}
+
+/// Triggers and the queue as they are now; none if the store does not answer in time.
 pub(super) async fn deliveries(api: &Api, time_max: Duration) -> Option<DeliveryFacts> {
     tokio::time::timeout(time_max, ask(api)).await.ok()?.ok()
 }

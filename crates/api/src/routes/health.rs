@@ -134,7 +134,8 @@ struct Readiness {
 
 /// What runs here.
 #[utoipa::path(get, path = "/status", tag = "operate", security(()), responses(
-    (status = 200, description = "`{\"version\",\"roles\",\"engine\",\"uptime_secs\",\"chains\",\"deliveries\"}`", body = Object)))]
+    (status = 200, description = "`{\"version\",\"roles\",\"engine\",\"uptime_secs\",\"chains\",\"deliveries\"}`; the figures are up to a second old",
+        body = Object)))]
 pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "service": SERVICE,
@@ -144,7 +145,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
         "uptime_secs": api.started.elapsed().as_secs(),
         "draining": api.drain.has_begun(),
         "chains": figures::chains(&api),
-        "deliveries": figures::deliveries(&api, PROBE_TIME_MAX).await,
+        "deliveries": figures::recent_deliveries(&api, PROBE_TIME_MAX).await,
     }))
 }
 

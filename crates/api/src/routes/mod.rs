@@ -17,7 +17,7 @@ mod events;
 mod explain;
 mod export;
 mod extract;
-mod figures;
+pub(crate) mod figures;
 mod follow;
 mod health;
 mod ingest;

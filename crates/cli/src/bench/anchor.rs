@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::commit::fill;
 use crate::context::Context;
-use crate::demo::DevChain;
+use crate::demo::{DevChain, DevNode};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{output, progress};
 
@@ -117,7 +117,7 @@ async fn measure(context: &Context, rpc_url: Option<&str>, run: &Run) -> Result<
     let failed = |problem: &dyn std::fmt::Display| Failure::no(problem.to_string());
     let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir();
     let scratch = scratch.map_err(|error| Failure::usage(format!("no temporary folder: {error}")))?;
-    let chain = DevChain::start(rpc_url).await?;
+    let chain = DevChain::start(DevNode::start(rpc_url, None).await?).await?;
     let settings = bowline_node::Config::default().store;
     let opened = open_store(&settings, scratch.path().join("bowline.db"), true).await;
     let (store, _) = opened.map_err(|error| failed(&error))?;

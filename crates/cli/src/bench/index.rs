@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, Bytes, U256};
-use alloy_sol_types::{SolCall as _, sol};
+use alloy_sol_types::SolCall as _;
 use bowline_evm::{Bounds, Patience, Rpc};
 use bowline_indexer::{ChainConfig, ChainState, Config, Dependencies, Service};
 use bowline_node::open_store;
@@ -17,11 +17,12 @@ use bowline_runtime::{Clock, Shutdown, SystemClock, Tasks};
 use bowline_types::{EvmAddress, Secret, chain_stream};
 use bowline_ves::{SecretKey, SequencerSigner};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::anchor::peak_memory_kib;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::reputation::{DevRpc, Feedback, giveManyCall};
 use crate::{output, progress};
 
 /// The chain's id of development nodes.
@@ -34,23 +35,6 @@ const BLOCKS_ON_TOP: u64 = 100;
 const GAS_A_LOG: u64 = 12_000;
 const POLL: Duration = Duration::from_millis(20);
 const RUN_TIME_MAX: Duration = Duration::from_secs(3_600);
-
-const REGISTRY: &str = include_str!("../../../../contracts/artifacts/test/ERC8004Reputation.json");
-
-sol! {
-    struct Feedback {
-        uint256 agentId;
-        uint64 index;
-        int128 value;
-        uint8 decimals;
-        string tag1;
-        string tag2;
-        string endpoint;
-        string uri;
-        bytes32 hash;
-    }
-    function giveMany(Feedback calldata f, uint256 count) external;
-}
 
 /// `bowline bench index`.
 #[derive(Debug, Args)]
@@ -72,9 +56,9 @@ pub(crate) struct Options {
 }
 
 pub(super) async fn run(context: &Context, options: Options) -> Outcome {
-    let node = DevNode::new(&options.rpc_url)?;
-    let registry = node.deploy().await?;
-    let blocks = node.fill(context, registry, &options).await?;
+    let node = DevRpc::new(&options.rpc_url)?;
+    let registry = node.deploy_registry().await?;
+    let blocks = fill(&node, context, registry, &options).await?;
     let logs = options.logs.div_ceil(options.in_block) * options.in_block;
     let rpc_secs = fetch_all(&options.rpc_url, registry, blocks, logs).await?;
     let (index_secs, engine) = index_all(&options, registry, blocks, logs).await?;
@@ -171,101 +155,40 @@ fn chain(url: &str, registry: EvmAddress) -> Result<ChainConfig, Failure> {
     serde_json::from_value(settings).map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// A development node, whose first account signs by itself.
-struct DevNode {
-    url: String,
-    http: reqwest::Client,
-}
-
-impl DevNode {
-    fn new(url: &str) -> Result<Self, Failure> {
-        // The client takes its cryptography from here; an error means that it is there already.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build();
-        let http = http.map_err(|error| Failure::usage(format!("cannot start the client: {error}")))?;
-        Ok(Self { url: url.to_owned(), http })
+/// Fills the chain; returns its last block.
+async fn fill(
+    node: &DevRpc,
+    context: &Context,
+    registry: EvmAddress,
+    options: &Options,
+) -> Result<u64, Failure> {
+    let f = Feedback {
+        agentId: U256::from(1_000),
+        index: 1,
+        value: 8_750,
+        decimals: 2,
+        tag1: "quality".to_owned(),
+        tag2: "latency".to_owned(),
+        endpoint: "https://agent.example/mcp".to_owned(),
+        uri: "ipfs://bafybeihhal5hlbylkibniig6j72wdrm7lr4nf6z47natleh2jkyosrg7di".to_owned(),
+        hash: B256::repeat_byte(7),
+    };
+    let call = giveManyCall { f, count: U256::from(options.in_block) };
+    let data = Bytes::from(call.abi_encode());
+    let gas = format!("{:#x}", 100_000 + options.in_block * GAS_A_LOG);
+    let bar = progress::count(context.quiet(), Some(options.logs));
+    let mut last = String::new();
+    // A block for each transaction, however fast they come.
+    node.call("evm_setAutomine", json!([false])).await?;
+    for _ in 0..options.logs.div_ceil(options.in_block) {
+        let transaction = json!({ "to": registry.to_string(), "data": data, "gas": gas });
+        last = node.send(transaction).await?;
+        node.call("evm_mine", json!([])).await?;
+        bar.inc(options.in_block);
     }
-
-    async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
-        let away = |error: reqwest::Error| {
-            Failure::new(Exit::Unreachable, format!("the development node: {}", error.without_url()))
-                .next("start one with `anvil --gas-limit 3000000000` and give its address with --rpc-url")
-        };
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let answer: Value =
-            self.http.post(&self.url).json(&body).send().await.map_err(away)?.json().await.map_err(away)?;
-        match answer.get("result") {
-            Some(result) => Ok(result.clone()),
-            None => Err(Failure::no(format!("{method}: {}", answer["error"]))),
-        }
-    }
-
-    async fn send(&self, mut transaction: Value) -> Result<String, Failure> {
-        let accounts = self.call("eth_accounts", json!([])).await?;
-        transaction["from"] = accounts[0].clone();
-        let hash = self.call("eth_sendTransaction", json!([transaction])).await?;
-        Ok(hash.as_str().unwrap_or_default().to_owned())
-    }
-
-    async fn receipt(&self, hash: &str) -> Result<Value, Failure> {
-        let since = Instant::now();
-        loop {
-            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await?;
-            if !receipt.is_null() {
-                return match receipt["status"] == "0x1" {
-                    true => Ok(receipt),
-                    false => Err(Failure::no("a transaction of the benchmark failed")),
-                };
-            }
-            if since.elapsed() > Duration::from_secs(60) {
-                return Err(Failure::no("the development node mines nothing"));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn deploy(&self) -> Result<EvmAddress, Failure> {
-        let artifact: Value =
-            serde_json::from_str(REGISTRY).map_err(|error| Failure::no(format!("the artifact: {error}")))?;
-        let code = artifact["bytecode"].as_str().unwrap_or_default();
-        let code = format!("0x{}", code.trim_start_matches("0x"));
-        let hash = self.send(json!({ "data": code })).await?;
-        let receipt = self.receipt(&hash).await?;
-        let contract = receipt["contractAddress"].as_str().unwrap_or_default();
-        contract.parse().map_err(|_| Failure::no("the registry has no address"))
-    }
-
-    /// Fills the chain; returns its last block.
-    async fn fill(&self, context: &Context, registry: EvmAddress, options: &Options) -> Result<u64, Failure> {
-        let f = Feedback {
-            agentId: U256::from(1_000),
-            index: 1,
-            value: 8_750,
-            decimals: 2,
-            tag1: "quality".to_owned(),
-            tag2: "latency".to_owned(),
-            endpoint: "https://agent.example/mcp".to_owned(),
-            uri: "ipfs://bafybeihhal5hlbylkibniig6j72wdrm7lr4nf6z47natleh2jkyosrg7di".to_owned(),
-            hash: B256::repeat_byte(7),
-        };
-        let call = giveManyCall { f, count: U256::from(options.in_block) };
-        let data = Bytes::from(call.abi_encode());
-        let gas = format!("{:#x}", 100_000 + options.in_block * GAS_A_LOG);
-        let bar = progress::count(context.quiet(), Some(options.logs));
-        let mut last = String::new();
-        // A block for each transaction, however fast they come.
-        self.call("evm_setAutomine", json!([false])).await?;
-        for _ in 0..options.logs.div_ceil(options.in_block) {
-            let transaction = json!({ "to": registry.to_string(), "data": data, "gas": gas });
-            last = self.send(transaction).await?;
-            self.call("evm_mine", json!([])).await?;
-            bar.inc(options.in_block);
-        }
-        bar.finish_and_clear();
-        self.receipt(&last).await?;
-        self.call("anvil_mine", json!([format!("{BLOCKS_ON_TOP:#x}")])).await?;
-        let number = self.call("eth_blockNumber", json!([])).await?;
-        let number = number.as_str().unwrap_or_default().trim_start_matches("0x");
-        u64::from_str_radix(number, 16).map_err(|_| Failure::no("the chain has no height"))
-    }
+    bar.finish_and_clear();
+    node.mined(&last).await?;
+    node.call("evm_setAutomine", json!([true])).await?;
+    node.call("anvil_mine", json!([format!("{BLOCKS_ON_TOP:#x}")])).await?;
+    node.height().await
 }

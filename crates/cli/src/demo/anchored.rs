@@ -1,11 +1,8 @@
-//! The demo's chain: a development node of its own or one that is given, a contract on it, and the proof that the demo's
-//! commitments are in it.
+//! The demo's anchors: a contract on a development node, and the proof that the demo's commitments are in it.
 //!
 //! Everything is signed with a key that is published with every development node, so only a chain on this machine with
 //! their id is taken: on any other one whoever reads this could take over what the demo makes.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use bowline_anchor::deploy::{Deployed, Deployment, deploy};
@@ -14,28 +11,20 @@ use bowline_anchor::{Config, Wallet};
 use bowline_evm::Rpc;
 use bowline_types::{Secret, StreamId};
 use bowline_ves::ExportReport;
-use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
+use super::dev_node::{DEV_CHAIN, DevNode};
 use crate::chain;
-use crate::client::{Call, Client, is_loopback};
+use crate::client::{Call, Client};
 use crate::exit::{Exit, Failure};
 use crate::{output, verify};
 
 /// The first account of every development node; its key is in their manuals.
 const DEV_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
-/// The chain id of development nodes.
-const DEV_CHAIN: u64 = 31_337;
-
 /// Blocks on top that make an anchor final here.
 const CONFIRMATIONS: u64 = 3;
-
-/// Names the development node's program.
-const ANVIL_VARIABLE: &str = "BOWLINE_ANVIL";
 
 /// What starting the chain, deploying and anchoring may take, each.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -46,31 +35,19 @@ const POLL: Duration = Duration::from_millis(200);
 /// Wei a unit of gas that the demo pays at most.
 const FEE_CAP: u128 = 500_000_000_000;
 
-/// Ends a program, and whatever it has started, as soon as nobody holds the input of this shell.
-const GUARD: &str = r#""$0" "$@" & exec >&- 2>&-; read -r _; kill -9 0"#;
-
 /// A chain with a contract.
 #[derive(Debug)]
 pub(crate) struct DevChain {
-    url: String,
+    node: DevNode,
     rpc: Rpc,
     http: reqwest::Client,
     deployed: Deployed,
-    /// The node that was started for the demo; it ends when this is dropped.
-    own: Option<Child>,
 }
 
 impl DevChain {
-    /// Finds or starts the chain, and puts a contract on it.
-    pub(crate) async fn start(given: Option<&str>) -> Result<Self, Failure> {
-        let (url, own) = match given {
-            Some(url) => (on_this_machine(url)?, None),
-            None => {
-                let (url, child) = start_anvil(&program()?).await?;
-                (url, Some(child))
-            }
-        };
-        let rpc = chain::connect(Some(&url))?;
+    /// Puts a contract on a development node.
+    pub(crate) async fn start(node: DevNode) -> Result<Self, Failure> {
+        let rpc = chain::connect(Some(node.url()))?;
         let wallet = Wallet::new(&Secret::new(DEV_KEY)).map_err(Failure::usage)?;
         let account = wallet.address();
         let deployment =
@@ -82,18 +59,17 @@ impl DevChain {
         })?;
         let http = reqwest::Client::builder().no_proxy().timeout(WAIT_MAX).build();
         let http = http.map_err(|error| Failure::usage(format!("cannot start the client: {error}")))?;
-        let whose = if own.is_some() { "Started anvil on" } else { "Uses the development node on" };
         output::talk(&format!(
-            "{whose} {url} (chain {DEV_CHAIN}) and put contract {} on it, with the published key of its first account.",
+            "{node} (chain {DEV_CHAIN}) and put contract {} on it, with the published key of its first account.",
             deployed.contract
         ));
-        Ok(Self { url, rpc, http, deployed, own })
+        Ok(Self { node, rpc, http, deployed })
     }
 
     /// A node that anchors there, at once.
     pub(crate) fn settings(&self) -> Config {
         Config {
-            rpc_url: Some(Secret::new(self.url.clone())),
+            rpc_url: Some(Secret::new(self.node.url())),
             contract: Some(self.deployed.contract.to_string()),
             private_key: Some(Secret::new(DEV_KEY)),
             chain_id: DEV_CHAIN,
@@ -158,12 +134,12 @@ impl DevChain {
     /// Asks for another block. A node that makes blocks by itself may refuse, which does no harm.
     pub(crate) async fn mine(&self) {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "evm_mine", "params": [] });
-        drop(self.http.post(&self.url).json(&body).send().await);
+        drop(self.http.post(self.node.url()).json(&body).send().await);
     }
 
     /// Whether the chain is still there when the demo has ended.
     pub(super) fn stays(&self) -> bool {
-        self.own.is_none()
+        !self.node.is_own()
     }
 
     /// The options of `verify anchor` that name the contract.
@@ -171,7 +147,7 @@ impl DevChain {
         let contract = self.deployed.contract;
         format!(
             "--rpc-url {} --chain-id {DEV_CHAIN} --contract {contract} --confirmations {CONFIRMATIONS}",
-            self.url
+            self.node.url()
         )
     }
 }
@@ -213,68 +189,4 @@ impl Anchored {
     pub(super) fn to_json(&self) -> Value {
         json!({ "transaction": self.transaction, "verified": verify::anchor::to_json(&self.comparison, Value::Null) })
     }
-}
-
-fn on_this_machine(url: &str) -> Result<String, Failure> {
-    let parsed = Url::parse(url).map_err(|error| Failure::usage(format!("--rpc-url: {error}")))?;
-    match is_loopback(&parsed) {
-        true => Ok(url.to_owned()),
-        false => Err(Failure::usage(
-            "the demo signs with a published key, so it takes only a chain on this machine",
-        )
-        .next("give a development node's address, such as http://127.0.0.1:8545, or leave --rpc-url out")),
-    }
-}
-
-/// The development node's program: the one that is named, or the one on the path.
-fn program() -> Result<PathBuf, Failure> {
-    let next = format!(
-        "install it with `npm install -g @foundry-rs/anvil`, name its program in {ANVIL_VARIABLE}, or give the address of a \
-         running development node with --rpc-url"
-    );
-    let absent = |what: String| Err(Failure::usage(what).next(next.clone()));
-    if let Some(named) = std::env::var_os(ANVIL_VARIABLE).filter(|named| !named.is_empty()) {
-        let named = PathBuf::from(named);
-        return if named.is_file() {
-            Ok(named)
-        } else {
-            absent(format!("{ANVIL_VARIABLE} names {}, which is no file", named.display()))
-        };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("anvil")).find(|file| file.is_file());
-    found.map_or_else(
-        || absent("there is no anvil on the path, the development node of the demo's chain".to_owned()),
-        Ok,
-    )
-}
-
-/// Starts the program on a free port; returns its address.
-async fn start_anvil(program: &Path) -> Result<(String, Child), Failure> {
-    let failed = |problem: String| {
-        Failure::usage(format!("{} does not start: {problem}", program.display()))
-            .next(format!("run it by hand to see why, or name another one in {ANVIL_VARIABLE}"))
-    };
-    let mut command = Command::new("sh");
-    command.args(["-c", GUARD]).arg(program).args(["--host", "127.0.0.1", "--port", "0"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // A group of its own, so that the guard ends all of it, and Ctrl-C reaches only the demo.
-    command.process_group(0);
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let stdout = child.stdout.take().ok_or_else(|| failed("it has no output".to_owned()))?;
-    let mut lines = BufReader::new(stdout).lines();
-    let listening = async {
-        while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(address) = line.strip_prefix("Listening on ") {
-                return Some(format!("http://{}", address.trim()));
-            }
-        }
-        None
-    };
-    let url = tokio::time::timeout(WAIT_MAX, listening).await;
-    let url = url.map_err(|_| failed(format!("it does not listen within {} s", WAIT_MAX.as_secs())))?;
-    let url = url.ok_or_else(|| failed("it ended without listening".to_owned()))?;
-    // Read on, so that it never blocks on what it writes.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok((url, child))
 }

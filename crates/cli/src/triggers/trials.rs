@@ -104,13 +104,29 @@ impl Which {
                 context.call(&organization.on(call)).await
             }
             (None, Some(file)) => {
-                body.insert("trigger".to_owned(), read_json(file)?);
-                let call = Call::post(&[&PATH[..], &[trial]].concat(), &body)?;
+                let trigger = read_json(file)?;
+                let (masked, has_secrets) = masked(&trigger);
+                body.insert("trigger".to_owned(), trigger);
+                let mut call = Call::post(&[&PATH[..], &[trial]].concat(), &body)?;
+                if has_secrets {
+                    body.insert("trigger".to_owned(), masked);
+                    call = call.shown_as(&body)?;
+                }
                 call_for_one(context, organization, call).await
             }
             (None, None) => Err(Failure::usage("name a trigger by its id, or give one with --file")),
         }
     }
+}
+
+/// A trigger with masks in the place of its actions' secrets, and whether there are any.
+fn masked(trigger: &Value) -> (Value, bool) {
+    let (mut masked, mut has_secrets) = (trigger.clone(), false);
+    let actions = masked.get_mut("actions").and_then(Value::as_array_mut).into_iter().flatten();
+    for config in actions.filter_map(|action| action.get_mut("config")?.as_object_mut()) {
+        has_secrets |= bowline_triggers::mask_secrets(config);
+    }
+    (masked, has_secrets)
 }
 
 pub(super) async fn dry_run(context: &Context, options: DryRunOptions) -> Outcome {

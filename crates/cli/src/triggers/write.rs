@@ -37,7 +37,7 @@ pub(crate) struct UpdateOptions {
 }
 
 pub(super) async fn create(context: &Context, options: CreateOptions) -> Outcome {
-    let call = Call::post(&PATH, &read_json(&options.file.file)?)?;
+    let call = Call::post(&PATH, &read_json(&options.file.file)?)?.shown_as_file(&options.file.file);
     let Some(text) = call_for_one(context, options.organization, call).await? else { return Ok(Exit::Done) };
     show::print(context, &text)?;
     output::talk(
@@ -49,6 +49,7 @@ pub(super) async fn create(context: &Context, options: CreateOptions) -> Outcome
 pub(super) async fn update(context: &Context, options: UpdateOptions) -> Outcome {
     let id = options.one.id.to_string();
     let mut call = Call::put(&One::path(&id, &[]), &read_json(&options.file.file)?)?;
+    call = call.shown_as_file(&options.file.file);
     if let Some(revision) = options.if_revision {
         call = call.header("if-match", revision);
     }

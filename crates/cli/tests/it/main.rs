@@ -22,6 +22,7 @@ mod commands;
 mod corrections;
 mod crashes;
 mod demo_anchor;
+mod demo_triggers;
 mod deploy_contract;
 mod doctor;
 mod evm;
@@ -56,6 +57,7 @@ mod site;
 mod stopping;
 mod strace;
 mod triggers_api;
+mod triggers_chain;
 mod triggers_crashes;
 mod triggers_delivery;
 mod two_nodes;
@@ -137,6 +139,10 @@ on_both! {
         what_is_wrong_with_a_trigger_is_named,
         a_person_makes_and_tries_a_trigger,
     }
+    triggers_chain {
+        every_address_tells_how_far_a_chain_is,
+        a_person_finds_out_when_a_trigger_would_have_fired,
+    }
     triggers_delivery {
         an_event_is_delivered_and_told_of,
     }
@@ -169,6 +175,7 @@ tests! { Sqlite:
     operations {
         alerts_fire_when_they_should_and_only_then,
         alerts_and_dashboards_ask_for_what_is_measured,
+        what_alerts_count_is_there_at_zero,
         what_alerts_say_to_type_exists,
         the_compose_file_starts_what_there_is,
         the_units_start_what_there_is,
@@ -247,6 +254,18 @@ tests! { Sqlite:
         corrections_are_held_against_the_chain,
         a_contract_of_the_originals_kind_is_asked_too,
     }
+    demo_triggers {
+        the_demo_shows_the_way_from_a_log_to_a_webhook,
+        what_the_demo_says_to_type_works,
+        the_triggers_demo_says_what_chain_it_wants,
+    }
+    triggers_api {
+        secrets_stay_with_whoever_wrote_them,
+        an_organization_reaches_its_own_receivers_alone,
+    }
+    triggers_chain {
+        deliveries_fail_are_repeated_and_forgotten,
+    }
     demo_anchor {
         the_demo_starts_a_chain_and_ends_it,
         the_demo_uses_a_chain_that_is_there,
@@ -279,10 +298,12 @@ tests! { Sqlite:
 tests! { Postgres:
     roles {
         each_role_runs_in_a_process_of_its_own,
+        gateways_alone_commit_by_themselves,
         an_exhausted_pool_is_told_and_answered,
     }
     triggers_delivery {
         processes_of_their_own_deliver_through_redis,
+        a_worker_with_another_key_says_so_and_goes_on,
     }
     triggers_crashes {
         two_of_every_process_are_killed_and_lose_and_double_nothing,

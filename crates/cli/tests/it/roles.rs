@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
+use crate::author::Author;
 use crate::site::{Site, from_xtask, soon, until};
 
 /// Every role, and what the database shows of a process that has it alone.
@@ -84,8 +85,12 @@ pub(crate) async fn each_role_runs_in_a_process_of_its_own(site: Arc<Site>) {
         node.terminate();
         assert_eq!(node.ended().await.code(), Some(0), "{role}: {}", node.said());
     }
-    let left = applications(&site).await;
-    assert!(ROLES.iter().all(|(_, name)| !left.iter().any(|shown| shown == name)), "{left:?}");
+    // The server needs a moment to see that a connection is closed.
+    until(async || {
+        let left = applications(&site).await;
+        ROLES.iter().all(|(_, name)| !left.iter().any(|shown| shown == name))
+    })
+    .await;
 }
 
 pub(crate) async fn any_role_may_be_left_out(site: Arc<Site>) {
@@ -100,6 +105,20 @@ pub(crate) async fn any_role_may_be_left_out(site: Arc<Site>) {
     let node = site.node("data").start().await;
     let all: Vec<&str> = ROLES.iter().map(|(role, _)| *role).collect();
     assert_eq!(node.api().get("/status").await.json()["roles"], json!(all));
+}
+
+pub(crate) async fn gateways_alone_commit_by_themselves(site: Arc<Site>) {
+    let settings = "line:\n  poll_ms: 100\n  commitments:\n    auto: unclaimed\n    events: 1\n";
+    let worker = site.node("worker").config(settings).env("BOWLINE_ROLES", "worker").start().await;
+    let gateway = site.node("gateway").start().await;
+    let author = Author::known_to(&gateway.api()).await;
+    author.grow(&gateway.api(), 3).await;
+    // It has looked at every stream, and has left them as they are.
+    let lag = "bowline_follower_lag_events{follower=\"commitments\"} 3";
+    until(async || worker.api().get("/metrics").await.text.contains(lag)).await;
+    assert_eq!(author.head(&gateway.api()).await["committed_sequence"], 0);
+    let other = site.node("other").config(settings).env("BOWLINE_ROLES", "gateway").start().await;
+    until(async || author.head(&other.api()).await["committed_sequence"] == 3).await;
 }
 
 pub(crate) async fn an_embedded_database_belongs_to_one_process(site: Arc<Site>) {

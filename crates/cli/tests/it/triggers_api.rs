@@ -1,13 +1,14 @@
 //! Triggers over HTTP: made, changed and refused with the field's name; each organization sees its own alone.
 //! What a trigger does when it matches is shown by `triggers_delivery`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bowline_types::{AgentId, TenantId};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Api};
-use crate::node::bowline_in;
+use crate::node::{bowline_in, run_program};
 use crate::receiver::Receiver;
 use crate::site::Site;
 
@@ -195,4 +196,90 @@ pub(crate) async fn a_person_makes_and_tries_a_trigger(site: Arc<Site>) {
     run(&["triggers", "delete", &id], String::new()).await.must(0);
     let gone = run(&["triggers", "show", &id], String::new()).await;
     assert!(gone.must(1).stderr.contains("bowline triggers list"), "{gone:?}");
+}
+
+pub(crate) async fn secrets_stay_with_whoever_wrote_them(site: Arc<Site>) {
+    let node = site.node("data").start().await;
+    let folder = site.path("");
+    let ours = TenantId::random().to_string();
+    let environment = [
+        ("BOWLINE_URL", node.address()),
+        ("BOWLINE_API_KEY", crate::node::ADMIN_KEY),
+        ("BOWLINE_ORGANIZATION", &ours),
+    ];
+    let run = async |words: &[&str]| bowline_in(&folder, &environment, words, "").await;
+    let mut written = trigger("https://example.org/hook?token=swordfish&format=json");
+    written["actions"][0]["config"]["headers"] = json!({"X-Auth": "open-sesame", "Accept": "text/plain"});
+    site.write("trigger.json", written.to_string());
+    let has_none = |text: &str| {
+        for secret in ["swordfish", "open-sesame", SECRET] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    };
+    // What is printed to be run by somebody else holds none, and what is printed first runs as it stands.
+    let printed = run(&["triggers", "create", "-f", "trigger.json", "--curl"]).await;
+    assert!(printed.must(0).stderr.contains("--data-binary '@trigger.json'"), "{printed:?}");
+    has_none(&printed.stderr);
+    let line = printed.stderr.trim();
+    let ran = run_program(Path::new("sh"), &folder, &environment, &["-c", line], "").await;
+    let id = ran.json(0)["data"]["id"].as_str().unwrap().to_owned();
+    has_none(&ran.stdout);
+    let printed = run(&["triggers", "update", &id, "-f", "trigger.json", "--curl"]).await;
+    has_none(&printed.must(0).stderr);
+    let printed = run(&["triggers", "backtest", "-f", "trigger.json", "--curl"]).await;
+    assert!(printed.must(0).stderr.contains("write them back"), "{printed:?}");
+    has_none(&printed.stderr);
+    // Nor does the API show one.
+    let api = node.api().and("x-organization-id", &ours);
+    let path = format!("{TRIGGERS}/{id}");
+    let shown = api.get(&path).await.json()["data"].clone();
+    has_none(&shown.to_string());
+    let config = &shown["actions"][0]["config"];
+    assert_eq!(config["url"], "https://example.org/hook?token=********&format=json");
+    assert_eq!(config["headers"], json!({"X-Auth": "********", "Accept": "text/plain"}));
+    // What was shown may be sent back; to another receiver the secrets do not go along.
+    assert_eq!(api.ask("PUT", &path, shown.to_string()).await.status, 200);
+    let mut elsewhere = shown;
+    elsewhere["actions"][0]["config"]["url"] = json!("https://example.com/hook?token=********");
+    assert_eq!(faults(&api.ask("PUT", &path, elsewhere.to_string()).await).len(), 1);
+}
+
+pub(crate) async fn an_organization_reaches_its_own_receivers_alone(site: Arc<Site>) {
+    let (ours, theirs) = (TenantId::random(), TenantId::random());
+    let settings = json!({ "triggers": { "delivery": { "allow_by_organization": [
+        { "organization": ours, "allow": ["127.0.0.1"] },
+    ] } } });
+    let node = site.node("data").config(&settings.to_string()).start().await;
+    let receiver = Receiver::start().await;
+    let as_one = |tenant: TenantId| node.api().and("x-organization-id", &tenant.to_string());
+    let made = as_one(ours).post(TRIGGERS, trigger(&receiver.url("/hook")).to_string()).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let made = made.body()["data"].clone();
+    let test = format!(
+        "{TRIGGERS}/{}/actions/{}/test",
+        made["id"].as_str().unwrap(),
+        made["actions"][0]["id"].as_str().unwrap()
+    );
+    assert_eq!(as_one(ours).post(&test, "{}").await.json()["data"]["status"], "success");
+    let refused = as_one(theirs).post(TRIGGERS, trigger(&receiver.url("/hook")).to_string()).await;
+    assert_eq!(faults(&refused), ["actions[0].config.url"]);
+    // A name can't be judged before it is resolved: it is when it is connected to.
+    let by_name = receiver.url("/hook").replace("127.0.0.1", "localhost");
+    let made = as_one(theirs).post(TRIGGERS, trigger(&by_name).to_string()).await.body()["data"].clone();
+    let test = format!(
+        "{TRIGGERS}/{}/actions/{}/test",
+        made["id"].as_str().unwrap(),
+        made["actions"][0]["id"].as_str().unwrap()
+    );
+    let tried = as_one(theirs).post(&test, "{}").await.json();
+    assert_eq!(
+        (&tried["data"]["status"], &tried["data"]["code"]),
+        (&json!("failed"), &json!("ADDRESS_BLOCKED"))
+    );
+    assert_eq!(receiver.received().len(), 1);
+    let twice = json!({ "triggers": { "delivery": { "allow_by_organization": [
+        { "organization": ours, "allow": [] }, { "organization": ours, "allow": [] },
+    ] } } });
+    let refused = site.node("other").config(&twice.to_string()).refused().await;
+    assert!(refused.must(2).stderr.contains("allow_by_organization[1]"), "{refused:?}");
 }

@@ -127,3 +127,46 @@ pub(crate) async fn processes_of_their_own_deliver_through_redis(site: Arc<Site>
         assert_eq!(node.ended().await.code(), Some(0), "{}", node.said());
     }
 }
+
+pub(crate) async fn a_worker_with_another_key_says_so_and_goes_on(site: Arc<Site>) {
+    let spec = |role: &str, key: &str| {
+        let spec = site.node(role).config(ONE_ATTEMPT).env("BOWLINE_ROLES", role);
+        spec.env("BOWLINE_SECRETS_KEY", &key.repeat(32))
+    };
+    let gateway = spec("gateway", "cd").start().await;
+    let _matching = spec("triggers", "cd").start().await;
+    let mut worker = spec("worker", "ee").start().await;
+    let api = gateway.api();
+    let author = Author::known_to(&api).await;
+    let receiver = Receiver::start().await;
+    let trigger = trigger(&api, &author, &receiver.url("/hook")).await;
+    author.grow(&api, 2).await;
+    until(async || deliveries(&api, &trigger, "dead").await.len() == 2).await;
+    // The attempt says what is wrong, and that is not the receiver's business.
+    let dead = deliveries(&api, &trigger, "dead").await.remove(0);
+    let shown = api.get(&format!("/api/v1/deliveries/{}", dead["id"].as_str().unwrap())).await.json();
+    let log = shown["data"]["log"].as_array().unwrap();
+    assert_eq!(log.len(), 1, "{shown}");
+    let error = log[0]["error_message"].as_str().unwrap();
+    assert!(error.starts_with("SECRETS_UNREADABLE: ") && error.contains("key"), "{error}");
+    assert!(receiver.received().is_empty());
+    assert_eq!(worker.api().without_key().get("/ready").await.status, 200);
+    let data = gateway.data().to_str().unwrap().to_owned();
+    let database = site.database_url().unwrap();
+    let words = ["--url", gateway.address(), "--api-key", ADMIN_KEY, "--data", &data, "--output", "json"];
+    let check = ["doctor", "--check", "deliveries", "--database-url", &database];
+    let words: Vec<&str> = words.into_iter().chain(check).collect();
+    let doctor = bowline_in(&site.path(""), &[], &words, "").await.json(2);
+    let finding = &doctor["checks"][0];
+    assert!(finding["cause"].as_str().unwrap().contains("another key"), "{finding}");
+    assert!(finding["fix"].as_str().unwrap().contains("BOWLINE_SECRETS_KEY"), "{finding}");
+    // With the right one, what was given up is had again.
+    worker.terminate();
+    assert_eq!(worker.ended().await.code(), Some(0), "{}", worker.said());
+    let _worker = spec("worker", "cd").start().await;
+    let api = api.and("x-organization-id", &author.stream.tenant_id.to_string());
+    let again = api.post("/api/v1/deliveries/redeliver", "{}").await.json();
+    assert_eq!(again["data"]["redelivered"].as_array().map(Vec::len), Some(2), "{again}");
+    let received = receiver.until_received(2).await;
+    assert!(received.iter().all(|one| !one.header("webhook-signature").is_empty()), "{received:?}");
+}

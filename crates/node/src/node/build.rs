@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bowline_anchor::AnchorChapters;
 use bowline_api::{Drain, Serves};
-use bowline_line::PayloadCheck;
 use bowline_line::explain::{ChapterSource, LineChapters};
+use bowline_line::{AutoCommit, PayloadCheck};
 use bowline_runtime::{Clock, SystemClock};
 use bowline_schemas::Registry;
 use bowline_store::{LineStore, StoreError};
@@ -51,6 +51,10 @@ impl Node {
             config.api.auth.bootstrap_admin_api_key = Some(data.admin_key()?);
         }
         let schemas = Registry::new(config.schemas.clone(), Arc::clone(&store), Arc::clone(&clock));
+        if !roles.has(Role::Gateway) {
+            // Gateways make them; another process would only race with those.
+            config.line.commitments.auto = AutoCommit::Off;
+        }
         let (line, handle) = bowline_line::Service::build(
             &config.line,
             bowline_line::Dependencies {

@@ -10,6 +10,9 @@ use super::{TriggerFacts, fact, secs_since, threshold};
 /// Breakers that a finding names.
 const NAMED_MAX: usize = 5;
 
+/// How the error of an attempt begins whose worker has another key than the gateway.
+const WRONG_KEY: &str = "SECRETS_UNREADABLE";
+
 const MORE_WORKERS: &str = "docker compose up -d --scale action-workers=3 (systemctl start bowline-action-workers@2); if the \
                             queue does not drain, bowline doctor --check deliveries";
 
@@ -65,7 +68,14 @@ pub(super) fn deliveries(facts: &TriggerFacts) -> Finding {
     let enough = attempts >= threshold::ATTEMPTS_MIN;
     let fix = "see what the receiver answers with bowline deliveries list --state dead, and mend it; what waits is tried again \
                by itself";
-    let finding = if enough && percent > threshold::FAILED_FAIL_PERCENT {
+    let is_of_key = |error: &Option<String>| error.as_ref().is_some_and(|error| error.starts_with(WRONG_KEY));
+    let finding = if actions.attempts.iter().any(|one| is_of_key(&one.error)) {
+        Finding::fail(
+            "a worker can't open the secrets of actions: it has another key than the process that sealed them",
+            "set BOWLINE_SECRETS_KEY (triggers.secrets_key) to the same in every process of this store and restart them; then \
+             bowline deliveries redeliver --all",
+        )
+    } else if enough && percent > threshold::FAILED_FAIL_PERCENT {
         Finding::fail("most deliveries fail", fix)
     } else if enough && percent > threshold::FAILED_WARN_PERCENT {
         Finding::warn("many deliveries fail", fix)
@@ -78,7 +88,9 @@ pub(super) fn deliveries(facts: &TriggerFacts) -> Finding {
     let worst = actions.attempts.iter().filter(|one| one.failed > 0).take(NAMED_MAX);
     worst.fold(finding, |finding, one| {
         let error = one.error.as_deref().unwrap_or("no reason was kept");
-        finding.with(one.destination.clone(), format!("{} of {} failed: {error}", one.failed, one.attempts))
+        // What can't be made ready has no receiver.
+        let to = if one.destination.is_empty() { "before sending" } else { &one.destination };
+        finding.with(to.to_owned(), format!("{} of {} failed: {error}", one.failed, one.attempts))
     })
 }
 

@@ -18,6 +18,11 @@ fn destination(attempts: u64, failed: u64) -> DestinationFacts {
     DestinationFacts { destination: "hooks.example:443".to_owned(), attempts, failed, error }
 }
 
+fn wrong_key() -> DestinationFacts {
+    let error = Some("SECRETS_UNREADABLE: the secrets can't be opened".to_owned());
+    DestinationFacts { destination: String::new(), attempts: 1, failed: 1, error }
+}
+
 fn breaker(kind: &'static str, name: &str) -> OpenBreaker {
     let last_failure_at = Some(ago(30));
     OpenBreaker { kind, name: name.to_owned(), state: "open".to_owned(), failure_count: 10, last_failure_at }
@@ -102,6 +107,7 @@ fn each_trouble_is_found_by_its_check_alone() {
         (actions(|a| a.attempts = vec![destination(9, 9)]), "deliveries", Status::Ok),
         (actions(|a| a.attempts = vec![destination(100, 11)]), "deliveries", Status::Warn),
         (actions(|a| a.attempts = vec![destination(100, 51)]), "deliveries", Status::Fail),
+        (actions(|a| a.attempts = vec![destination(100, 1), wrong_key()]), "deliveries", Status::Fail),
         (actions(|a| a.dead = 1), "job_letters", Status::Warn),
         (breakers(vec![breaker("destination", "a:1")]), "breakers", Status::Warn),
         (breakers(vec![breaker("trigger", "t1"), breaker("destination", "a:1")]), "breakers", Status::Warn),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_store::JobRecord;
-use bowline_types::Timestamp;
+use bowline_types::{TenantId, Timestamp};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -52,6 +52,8 @@ pub(crate) type Readied = Result<Arc<Action>, Failure>;
 /// What one attempt is given.
 #[derive(Debug)]
 pub(crate) struct Parcel {
+    /// Whose delivery it is.
+    pub(crate) tenant_id: TenantId,
     pub(crate) job_id: Uuid,
     pub(crate) trigger_id: Uuid,
     pub(crate) event_id: String,
@@ -83,6 +85,7 @@ impl Parcel {
             fields.insert(name.to_owned(), Value::String(value));
         }
         Ok(Self {
+            tenant_id: job.tenant_id,
             job_id: job.job_id,
             trigger_id: job.trigger_id,
             event_id,

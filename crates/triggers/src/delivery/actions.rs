@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bowline_runtime::Clock;
 use bowline_store::{ActionRecord, LineStore};
+use bowline_types::TenantId;
 use reqwest::Url;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::action::{Action, Kind, Parcel, Readied};
-use super::address::Allowed;
 use super::config::DeliveryConfig;
 use super::mcp::McpAction;
 use super::outcome::{Failure, Outcome};
@@ -19,9 +19,9 @@ use super::reading::Names;
 use super::rest::RestAction;
 use super::secrets::{MASK, masks_left, put_back, take_out};
 use super::telegram::{self, TelegramAction, TelegramNode};
-use super::vault::{Secrets, Vault};
-use super::web::Web;
-use crate::{ActionRules, FieldProblem, SealedConfig};
+use super::vault::{Owner, Secrets, Vault};
+use super::ways::Ways;
+use crate::{ActionOwner, ActionRules, FieldProblem, SealedConfig};
 
 /// The fields that events of the registries have, whichever event it is.
 const FIELDS: [&str; 46] = [
@@ -81,7 +81,7 @@ const REGISTRIES: [&str; 3] = ["identity", "reputation", "validation"];
 #[derive(Debug)]
 pub(crate) struct Actions {
     vault: Vault,
-    web: Web,
+    ways: Ways,
     telegram: TelegramNode,
     pace: Pace,
     /// Where programs are looked for; none if none may be started.
@@ -97,7 +97,7 @@ impl Actions {
     ) -> Result<Self, String> {
         Ok(Self {
             vault: Vault::new(secrets_key),
-            web: Web::new(Allowed::parse(&config.allow)?)?,
+            ways: Ways::new(&config.allow, &config.allow_by_organization)?,
             telegram: TelegramNode {
                 api: config.telegram_api()?,
                 bot_token: config.telegram_bot_token.clone(),
@@ -107,14 +107,15 @@ impl Actions {
         })
     }
 
-    /// An action as it is kept, with its secrets opened.
-    pub(crate) fn ready(&self, record: &ActionRecord) -> Readied {
+    /// An action of an organization as it is kept, with its secrets opened.
+    pub(crate) fn ready(&self, tenant_id: TenantId, record: &ActionRecord) -> Readied {
         let unreadable = |problem: String| Failure::of_action("ACTION_UNREADABLE", problem);
-        let secrets = self.vault.open(record.action_id, record.sealed.as_deref());
+        let secrets =
+            self.vault.open(Owner { tenant_id, action_id: record.action_id }, record.sealed.as_deref());
         let secrets = secrets.map_err(|problem| Failure::of_action("SECRETS_UNREADABLE", problem))?;
         let mut config = object(&record.config).map_err(unreadable)?;
         put_back(&mut config, &secrets);
-        self.ready_given(&record.action_type, &config).map_err(|problems| {
+        self.ready_given(tenant_id, &record.action_type, &config).map_err(|problems| {
             // What was fine when it was saved may be forbidden since.
             unreadable(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })
@@ -123,10 +124,11 @@ impl Actions {
     /// An action as it was given.
     pub(crate) fn ready_given(
         &self,
+        tenant_id: TenantId,
         kind: &str,
         config: &Map<String, Value>,
     ) -> Result<Arc<Action>, Vec<FieldProblem>> {
-        let kind = self.parse(kind, config, &Names::Any)?;
+        let kind = self.parse(tenant_id, kind, config, &Names::Any)?;
         let attempts_max = config.get("max_attempts").and_then(Value::as_u64);
         let attempts_max = attempts_max.and_then(|max| u32::try_from(max).ok());
         let destination = self.destination(&kind);
@@ -135,10 +137,11 @@ impl Actions {
 
     /// Carries an action out once.
     pub(crate) async fn deliver(&self, action: &Action, parcel: &Parcel) -> Outcome {
+        let web = self.ways.of(parcel.tenant_id);
         match &action.kind {
-            Kind::Rest(action) => action.deliver(&self.web, parcel).await.into(),
-            Kind::Telegram(action) => action.deliver(&self.web, &self.telegram, &self.pace, parcel).await,
-            Kind::Mcp(action) => action.deliver(&self.web, parcel).await.into(),
+            Kind::Rest(action) => action.deliver(web, parcel).await.into(),
+            Kind::Telegram(action) => action.deliver(web, &self.telegram, &self.pace, parcel).await,
+            Kind::Mcp(action) => action.deliver(web, parcel).await.into(),
         }
     }
 
@@ -152,14 +155,16 @@ impl Actions {
 
     fn parse(
         &self,
+        tenant_id: TenantId,
         kind: &str,
         config: &Map<String, Value>,
         names: &Names<'_>,
     ) -> Result<Kind, Vec<FieldProblem>> {
+        let web = self.ways.of(tenant_id);
         match kind {
-            "rest" => RestAction::parse(config, names, &self.web).map(Kind::Rest),
+            "rest" => RestAction::parse(config, names, web).map(Kind::Rest),
             "telegram" => TelegramAction::parse(config, names).map(Kind::Telegram),
-            "mcp" => McpAction::parse(config, names, &self.web, self.programs.as_deref()).map(Kind::Mcp),
+            "mcp" => McpAction::parse(config, names, web, self.programs.as_deref()).map(Kind::Mcp),
             _ => {
                 let problem = format!("must be one of {}", Kind::WORDS.join(", "));
                 Err(vec![FieldProblem::new("action_type", problem)])
@@ -170,6 +175,7 @@ impl Actions {
     /// The settings with the secrets in the place of masks that came back.
     fn whole(
         &self,
+        tenant_id: TenantId,
         config: &Value,
         before: Option<&ActionRecord>,
     ) -> Result<Map<String, Value>, FieldProblem> {
@@ -180,11 +186,16 @@ impl Actions {
         if masked.is_empty() {
             return Ok(config);
         }
-        let kept = match before {
-            Some(before) => self.vault.open(before.action_id, before.sealed.as_deref()).map_err(problem)?,
+        let mut present = before.and_then(|before| object(&before.config).ok());
+        let mut kept = match before {
+            Some(before) => {
+                let owner = Owner { tenant_id, action_id: before.action_id };
+                self.vault.open(owner, before.sealed.as_deref()).map_err(problem)?
+            }
             None => Secrets::new(),
         };
-        let present = before.and_then(|before| object(&before.config).ok());
+        // What was kept in the open before it was known for a secret.
+        kept.extend(present.as_mut().map(take_out).unwrap_or_default());
         if let Some(changed) = present.and_then(|present| goes_elsewhere(&present, &config)) {
             let problem = format!("{MASK} is not taken where {changed} changes: give the secret itself");
             return Err(FieldProblem::new(format!("config.{}", masked[0]), problem));
@@ -216,37 +227,40 @@ fn goes_elsewhere(before: &Map<String, Value>, after: &Map<String, Value>) -> Op
 impl ActionRules for Actions {
     fn check(
         &self,
-        registry: Option<&str>,
+        owner: ActionOwner<'_>,
         action_type: &str,
         config: &Value,
         before: Option<&ActionRecord>,
     ) -> Vec<FieldProblem> {
-        let names = match registry {
+        let names = match owner.registry {
             Some(registry) if !REGISTRIES.contains(&registry) => Names::Any,
             _ => Names::These(&FIELDS),
         };
-        match self.whole(config, before) {
-            Ok(config) => self.parse(action_type, &config, &names).err().unwrap_or_default(),
+        match self.whole(owner.tenant_id, config, before) {
+            Ok(config) => self.parse(owner.tenant_id, action_type, &config, &names).err().unwrap_or_default(),
             Err(problem) => vec![problem],
         }
     }
 
     fn seal(
         &self,
+        owner: ActionOwner<'_>,
         action_id: Uuid,
-        _action_type: &str,
         config: &Value,
         before: Option<&ActionRecord>,
     ) -> Result<SealedConfig, String> {
-        let mut config = self.whole(config, before).map_err(|problem| problem.to_string())?;
+        let mut config =
+            self.whole(owner.tenant_id, config, before).map_err(|problem| problem.to_string())?;
         let secrets = take_out(&mut config);
-        let sealed = self.vault.seal(action_id, &secrets)?;
+        let sealed = self.vault.seal(Owner { tenant_id: owner.tenant_id, action_id }, &secrets)?;
         Ok(SealedConfig { config: Value::Object(config).to_string(), sealed })
     }
 
     fn masked(&self, action: &ActionRecord) -> Value {
-        // The secrets were taken out when it was saved.
-        object(&action.config).map(Value::Object).unwrap_or_default()
+        // The secrets were taken out when it was saved, but for what was not known for one then.
+        let mut config = object(&action.config).unwrap_or_default();
+        drop(take_out(&mut config));
+        Value::Object(config)
     }
 }
 

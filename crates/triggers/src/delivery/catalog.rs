@@ -75,7 +75,7 @@ impl Catalog {
     }
 
     fn ready(&self, record: &TriggerRecord) -> KnownTrigger {
-        let ready = |action| self.actions.ready(action);
+        let ready = |action| self.actions.ready(record.tenant_id, action);
         let actions = record.actions.iter().map(|action| (action.action_id, ready(action))).collect();
         KnownTrigger { name: record.name.clone(), breaker: record.breaker, actions }
     }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use bowline_types::Secret;
+use bowline_types::{Secret, TenantId};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::address::Allowed;
+use super::ways::Ways;
 
 /// Settings of deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct DeliveryConfig {
     pub jobs_keep_days: u64,
     /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
     pub allow: Vec<String>,
+    /// Where the deliveries of one organization may go beside these: 100 organizations at most.
+    pub allow_by_organization: Vec<OrganizationAllow>,
     /// Where the Telegram Bot API is.
     pub telegram_api_url: String,
     /// The bot of actions that name none.
@@ -39,6 +41,16 @@ pub struct DeliveryConfig {
     pub mcp_stdio_allowed: bool,
     /// Where these programs are looked for, and all that they are told of this process's environment (`PATH`).
     pub mcp_path: String,
+}
+
+/// Where one organization's deliveries may go beside public addresses and what all may reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationAllow {
+    /// The organization.
+    pub organization: TenantId,
+    /// Networks, addresses, and `host:port`.
+    pub allow: Vec<String>,
 }
 
 impl Default for DeliveryConfig {
@@ -53,6 +65,7 @@ impl Default for DeliveryConfig {
             drain_secs: 10,
             jobs_keep_days: 30,
             allow: Vec::new(),
+            allow_by_organization: Vec::new(),
             telegram_api_url: "https://api.telegram.org".to_owned(),
             telegram_bot_token: None,
             mcp_stdio_allowed: false,
@@ -78,8 +91,8 @@ impl DeliveryConfig {
                 problems.push(format!("triggers.delivery.{name} is {value}: take {min} to {max}"));
             }
         }
-        if let Err(problem) = Allowed::parse(&self.allow) {
-            problems.push(format!("triggers.delivery.allow: {problem}"));
+        if let Err(problem) = Ways::check(&self.allow, &self.allow_by_organization) {
+            problems.push(format!("triggers.delivery.{problem}"));
         }
         if let Err(problem) = self.telegram_api() {
             problems.push(format!("triggers.delivery.telegram_api_url: {problem}"));
@@ -127,6 +140,16 @@ mod tests {
         for (config, named) in [
             (DeliveryConfig { workers: 0, ..default() }, "workers"),
             (DeliveryConfig { allow: vec!["nonsense".to_owned()], ..default() }, "allow"),
+            (
+                DeliveryConfig {
+                    allow_by_organization: vec![OrganizationAllow {
+                        organization: TenantId::NIL,
+                        allow: vec!["nonsense".to_owned()],
+                    }],
+                    ..default()
+                },
+                "allow_by_organization[0]",
+            ),
             (DeliveryConfig { telegram_api_url: "ftp://h".to_owned(), ..default() }, "telegram_api_url"),
             (DeliveryConfig { lease_secs: 1, ..default() }, "lease_secs"),
         ] {

@@ -1,14 +1,18 @@
-//! Templates: text with `{{ expressions }}` over an event's own fields, and JSON with such texts as leaves.
+//! Templates: text with `{{ expressions }}` over an event's own fields; JSON with such texts as leaves is in `json`.
 //!
 //! There are expressions and nothing else: no statements, no loops, no inclusion, no way to keep a value, so what a
 //! template may cost is bounded by its length. What a chain wrote is data: a value is put in once, escaped for where it
 //! goes, and never read as a template or as JSON. A leaf that is one expression keeps its value's JSON type.
+
+mod json;
 
 use std::sync::LazyLock;
 
 use bowline_types::Timestamp;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value, filters};
+
+pub(crate) use self::json::JsonTemplate;
 
 /// Bytes of one template at most.
 pub(crate) const TEMPLATE_BYTES_MAX: usize = 16 << 10;
@@ -21,12 +25,6 @@ pub(crate) const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Instructions of one expression at most.
 const FUEL: u64 = 2_000;
-
-/// Levels of a JSON template at most.
-const DEPTH_MAX: usize = 32;
-
-/// Texts of a JSON template at most.
-const LEAVES_MAX: usize = 1_000;
 
 /// What expressions may use. Nothing here makes much of little.
 static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -254,130 +252,6 @@ fn outside_of_quotes(source: &str) -> impl Iterator<Item = (usize, char)> + '_ {
             false
         }
     })
-}
-
-/// JSON with templates in its texts. Keys are taken as they are.
-#[derive(Debug)]
-pub(crate) enum JsonTemplate {
-    Text(Template),
-    Fixed(serde_json::Value),
-    List(Vec<JsonTemplate>),
-    Object(Vec<(String, JsonTemplate)>),
-}
-
-/// A text of a JSON template that can't be taken, with its path below the template.
-#[derive(Debug)]
-pub(crate) struct LeafProblem {
-    /// `.a[0].b`, or nothing for the whole.
-    pub(crate) path: String,
-    pub(crate) problem: String,
-}
-
-impl JsonTemplate {
-    /// Reads a template.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub(crate) fn parse(source: &serde_json::Value) -> Result<Self, Vec<LeafProblem>> {
-        let mut reading = Reading { problems: Vec::new(), leaves: 0 };
-        let template = reading.read(source, String::new(), 0);
-        if reading.problems.is_empty() { Ok(template) } else { Err(reading.problems) }
-    }
-
-    /// Every template in it with its path.
-    pub(crate) fn texts(&self) -> Vec<(String, &Template)> {
-        let mut texts = Vec::new();
-        self.gather(String::new(), &mut texts);
-        texts
-    }
-
-    fn gather<'a>(&'a self, path: String, texts: &mut Vec<(String, &'a Template)>) {
-        match self {
-            Self::Text(template) => texts.push((path, template)),
-            Self::Fixed(_) => {}
-            Self::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    item.gather(format!("{path}[{index}]"), texts);
-                }
-            }
-            Self::Object(members) => {
-                for (key, member) in members {
-                    member.gather(format!("{path}.{key}"), texts);
-                }
-            }
-        }
-    }
-
-    /// The JSON.
-    ///
-    /// # Errors
-    /// An expression that fails, or a result that is too long.
-    pub(crate) fn render(&self, fields: &Fields) -> Result<serde_json::Value, TemplateError> {
-        Ok(match self {
-            Self::Text(template) => template.render_json(fields)?,
-            Self::Fixed(value) => value.clone(),
-            Self::List(items) => serde_json::Value::Array(
-                items.iter().map(|item| item.render(fields)).collect::<Result<_, _>>()?,
-            ),
-            Self::Object(members) => {
-                let rendered = members.iter().map(|(key, member)| Ok((key.clone(), member.render(fields)?)));
-                serde_json::Value::Object(rendered.collect::<Result<_, TemplateError>>()?)
-            }
-        })
-    }
-
-    /// The JSON as text.
-    ///
-    /// # Errors
-    /// As for [`JsonTemplate::render`].
-    pub(crate) fn render_text(&self, fields: &Fields) -> Result<String, TemplateError> {
-        let text = self.render(fields)?.to_string();
-        check_length(&text)?;
-        Ok(text)
-    }
-}
-
-struct Reading {
-    problems: Vec<LeafProblem>,
-    leaves: usize,
-}
-
-impl Reading {
-    fn read(&mut self, source: &serde_json::Value, path: String, depth: usize) -> JsonTemplate {
-        self.leaves += 1;
-        if depth > DEPTH_MAX || self.leaves > LEAVES_MAX {
-            if self.problems.is_empty() {
-                let problem = format!("deeper than {DEPTH_MAX} levels, or of more than {LEAVES_MAX} values");
-                self.problems.push(LeafProblem { path, problem });
-            }
-            return JsonTemplate::Fixed(serde_json::Value::Null);
-        }
-        match source {
-            serde_json::Value::String(text) => match Template::parse(text) {
-                Ok(template) if template.is_constant() => JsonTemplate::Fixed(source.clone()),
-                Ok(template) => JsonTemplate::Text(template),
-                Err(error) => {
-                    self.problems.push(LeafProblem { path, problem: error.to_string() });
-                    JsonTemplate::Fixed(serde_json::Value::Null)
-                }
-            },
-            serde_json::Value::Array(items) => {
-                let read = |(index, item)| self.read(item, format!("{path}[{index}]"), depth + 1);
-                JsonTemplate::List(items.iter().enumerate().map(read).collect())
-            }
-            serde_json::Value::Object(members) => {
-                let read = |(key, member): (&String, _)| {
-                    if key.contains("{{") {
-                        let problem = "a key can't be a template".to_owned();
-                        self.problems.push(LeafProblem { path: format!("{path}.{key}"), problem });
-                    }
-                    (key.clone(), self.read(member, format!("{path}.{key}"), depth + 1))
-                };
-                JsonTemplate::Object(members.iter().map(read).collect())
-            }
-            fixed => JsonTemplate::Fixed(fixed.clone()),
-        }
-    }
 }
 
 #[cfg(test)]

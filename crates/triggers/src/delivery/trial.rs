@@ -124,14 +124,13 @@ impl Deliveries {
                 let trigger = trigger.ok_or(TriggerError::Absent("trigger"))?;
                 let action = trigger.actions.iter().find(|action| action.action_id == action_id);
                 let action = action.ok_or(TriggerError::Absent("action"))?;
-                Ok((self.0.actions.ready(action), trigger_id, trigger.name.clone()))
+                Ok((self.0.actions.ready(tenant_id, action), trigger_id, trigger.name.clone()))
             }
             TestSend::Given { action_type, config } => {
                 let config =
                     config.as_object().ok_or_else(|| TriggerError::field("config", "must be an object"))?;
-                let action =
-                    self.0.actions.ready_given(&action_type, config).map_err(TriggerError::Invalid)?;
-                Ok((Ok(action), Uuid::nil(), "test".to_owned()))
+                let action = self.0.actions.ready_given(tenant_id, &action_type, config);
+                Ok((Ok(action.map_err(TriggerError::Invalid)?), Uuid::nil(), "test".to_owned()))
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Encrypts the secrets of actions with the node's key. Each is bound to its action and its place: what is
-//! copied elsewhere does not open.
+//! Encrypts the secrets of actions with the node's key. Each is bound to its organization, its action and its place:
+//! what is copied elsewhere does not open. What was sealed before organizations were part of it still opens.
 //!
 //! XChaCha20-Poly1305 with a random nonce of 24 bytes: two of them never meet, however many secrets there are.
 
@@ -7,18 +7,36 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bowline_types::TenantId;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// The first byte of what is sealed, for the day when there is another way.
-const VERSION: u8 = 1;
+/// The first byte of what is sealed: which way it was sealed.
+const VERSION: u8 = 2;
+/// The way without the organization.
+const VERSION_WITHOUT_TENANT: u8 = 1;
 const NONCE_BYTES: usize = 24;
 
-/// What a secret is bound to.
-fn place(action_id: Uuid, field: &str) -> Vec<u8> {
-    format!("{action_id}|{field}").into_bytes()
+/// Whose secrets they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// The organization.
+    pub(crate) tenant_id: TenantId,
+    /// Its action.
+    pub(crate) action_id: Uuid,
+}
+
+impl Owner {
+    /// What a secret is bound to.
+    fn place(self, version: u8, field: &str) -> Vec<u8> {
+        let Self { tenant_id, action_id } = self;
+        match version {
+            VERSION_WITHOUT_TENANT => format!("{action_id}|{field}").into_bytes(),
+            _ => format!("{tenant_id}|{action_id}|{field}").into_bytes(),
+        }
+    }
 }
 
 /// Seals and opens secrets.
@@ -42,12 +60,12 @@ impl Vault {
     ///
     /// # Errors
     /// That the system has no randomness.
-    pub(crate) fn seal(&self, action_id: Uuid, secrets: &Secrets) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn seal(&self, owner: Owner, secrets: &Secrets) -> Result<Option<Vec<u8>>, String> {
         let mut sealed = BTreeMap::new();
         for (field, secret) in secrets {
             let mut nonce = [0; NONCE_BYTES];
             getrandom::fill(&mut nonce).map_err(|error| format!("no randomness: {error}"))?;
-            let payload = Payload { msg: secret.as_bytes(), aad: &place(action_id, field) };
+            let payload = Payload { msg: secret.as_bytes(), aad: &owner.place(VERSION, field) };
             let text = self.0.encrypt(&XNonce::from(nonce), payload);
             let text = text.map_err(|_| "a secret can't be encrypted".to_owned())?;
             sealed.insert(field, STANDARD.encode([&nonce[..], &text].concat()));
@@ -63,18 +81,21 @@ impl Vault {
     /// Decrypts.
     ///
     /// # Errors
-    /// That they were sealed with another key, for another action, or were changed.
-    pub(crate) fn open(&self, action_id: Uuid, sealed: Option<&[u8]>) -> Result<Secrets, String> {
+    /// That they were sealed with another key, for another organization's or another action, or were changed.
+    pub(crate) fn open(&self, owner: Owner, sealed: Option<&[u8]>) -> Result<Secrets, String> {
         let Some(sealed) = sealed else { return Ok(Secrets::new()) };
         let wrong =
             || "the secrets can't be opened: this node's key is not the one they were sealed with".to_owned();
-        let text = sealed.strip_prefix(&[VERSION]).ok_or_else(wrong)?;
+        let (version, text) = sealed.split_first().ok_or_else(wrong)?;
+        if ![VERSION, VERSION_WITHOUT_TENANT].contains(version) {
+            return Err(wrong());
+        }
         let fields: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|_| wrong())?;
         let open = |(field, text): (String, String)| {
             let bytes = STANDARD.decode(text).ok()?;
             let (nonce, text) = bytes.split_at_checked(NONCE_BYTES)?;
             let nonce = XNonce::try_from(nonce).ok()?;
-            let payload = Payload { msg: text, aad: &place(action_id, &field) };
+            let payload = Payload { msg: text, aad: &owner.place(*version, &field) };
             let secret = String::from_utf8(self.0.decrypt(&nonce, payload).ok()?).ok()?;
             Some((field, Zeroizing::new(secret)))
         };
@@ -86,21 +107,46 @@ impl Vault {
 mod tests {
     use super::*;
 
+    fn owner() -> Owner {
+        Owner {
+            tenant_id: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
+            action_id: Uuid::from_u128(2),
+        }
+    }
+
     #[test]
     fn what_is_sealed_opens_only_where_it_belongs() {
-        let owner = Uuid::from_u128(2);
         let vault = Vault::new(&[7; 32]);
         let secrets = Secrets::from([("auth_token".to_owned(), Zeroizing::new("hunter2".to_owned()))]);
-        let sealed = vault.seal(owner, &secrets).unwrap().unwrap();
+        let sealed = vault.seal(owner(), &secrets).unwrap().unwrap();
         assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
-        assert_eq!(vault.open(owner, Some(&sealed)).unwrap(), secrets);
-        assert_ne!(vault.seal(owner, &secrets).unwrap().unwrap(), sealed);
+        assert_eq!(vault.open(owner(), Some(&sealed)).unwrap(), secrets);
+        assert_ne!(vault.seal(owner(), &secrets).unwrap().unwrap(), sealed);
 
-        assert!(vault.open(Uuid::from_u128(9), Some(&sealed)).is_err());
-        assert!(Vault::new(&[8; 32]).open(owner, Some(&sealed)).is_err());
-        let renamed = String::from_utf8(sealed).unwrap().replace("auth_token", "bot_token");
-        assert!(vault.open(owner, Some(renamed.as_bytes())).is_err());
-        assert_eq!(vault.open(owner, None).unwrap(), Secrets::new());
-        assert_eq!(vault.seal(owner, &Secrets::new()).unwrap(), None);
+        let other_action = Owner { action_id: Uuid::from_u128(9), ..owner() };
+        assert!(vault.open(other_action, Some(&sealed)).is_err());
+        let other_tenant = Owner { tenant_id: TenantId::random(), ..owner() };
+        assert!(vault.open(other_tenant, Some(&sealed)).is_err());
+        assert!(Vault::new(&[8; 32]).open(owner(), Some(&sealed)).is_err());
+        let renamed = String::from_utf8(sealed.clone()).unwrap().replace("auth_token", "bot_token");
+        assert!(vault.open(owner(), Some(renamed.as_bytes())).is_err());
+        let without_tenant = [&[VERSION_WITHOUT_TENANT], &sealed[1..]].concat();
+        assert!(vault.open(owner(), Some(&without_tenant)).is_err());
+        assert!(vault.open(owner(), Some(&[])).is_err());
+        assert_eq!(vault.open(owner(), None).unwrap(), Secrets::new());
+        assert_eq!(vault.seal(owner(), &Secrets::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_sealed_without_an_organization_opens() {
+        // Written by the first version: key 07…, action …0002, field auth_token.
+        let key = Key::from([7; 32]);
+        let payload = Payload { msg: b"hunter2", aad: b"00000000-0000-0000-0000-000000000002|auth_token" };
+        let nonce = [5; NONCE_BYTES];
+        let text = XChaCha20Poly1305::new(&key).encrypt(&XNonce::from(nonce), payload).unwrap();
+        let fields = BTreeMap::from([("auth_token", STANDARD.encode([&nonce[..], &text].concat()))]);
+        let sealed = [&[1], &serde_json::to_vec(&fields).unwrap()[..]].concat();
+        let opened = Vault::new(&[7; 32]).open(owner(), Some(&sealed)).unwrap();
+        assert_eq!(opened["auth_token"].as_str(), "hunter2");
     }
 }

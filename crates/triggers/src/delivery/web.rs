@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 
 use super::address::Allowed;
 use super::outcome::{Answered, Failure, Fault, snippet};
@@ -124,21 +124,18 @@ impl Web {
         // TLS takes the process's provider; a second installation is refused and changes nothing.
         drop(rustls::crypto::ring::default_provider().install_default());
         let allowed = Arc::new(allowed);
-        let builder = || {
-            Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .connect_timeout(CONNECT_TIME_MAX)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .pool_max_idle_per_host(64)
-                .tcp_nodelay(true)
-                .user_agent(concat!("bowline/", env!("CARGO_PKG_VERSION")))
-        };
-        let text = |error: reqwest::Error| format!("no HTTP client for deliveries: {error}");
-        let resolver = Arc::new(GuardedResolver(Arc::clone(&allowed)));
-        let guarded = builder().dns_resolver(resolver).build().map_err(text)?;
-        Ok(Self { guarded, open: builder().build().map_err(text)?, allowed })
+        let guarded = guarded(&allowed)?;
+        Ok(Self { guarded, open: built(builder())?, allowed })
+    }
+
+    /// The same that reaches other addresses. Connections to places that are allowed by name are shared: whether one may
+    /// be used is asked for every request. Those to addresses are not: a connection that is open asks nobody.
+    ///
+    /// # Errors
+    /// That there is no client, for people.
+    pub(crate) fn reaching(&self, allowed: Allowed) -> Result<Self, String> {
+        let allowed = Arc::new(allowed);
+        Ok(Self { guarded: guarded(&allowed)?, open: self.open.clone(), allowed })
     }
 
     /// The client that may be used for an address. It follows no redirects.
@@ -206,6 +203,26 @@ impl Web {
         }
         Ok(WebAnswer { status: response.status(), headers: std::mem::take(response.headers_mut()), body })
     }
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIME_MAX)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(64)
+        .tcp_nodelay(true)
+        .user_agent(concat!("bowline/", env!("CARGO_PKG_VERSION")))
+}
+
+fn built(builder: ClientBuilder) -> Result<Client, String> {
+    builder.build().map_err(|error| format!("no HTTP client for deliveries: {error}"))
+}
+
+fn guarded(allowed: &Arc<Allowed>) -> Result<Client, String> {
+    built(builder().dns_resolver(Arc::new(GuardedResolver(Arc::clone(allowed)))))
 }
 
 /// The address that stands in a URL as a number.

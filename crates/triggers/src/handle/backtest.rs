@@ -98,7 +98,7 @@ const LISTED: (usize, usize) = (100, 1_000);
 const READ_AT_ONCE: usize = 500;
 
 /// What one call may take.
-const TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Seconds after the range in which the chain may take events of the range back.
 const RETRACTION_SECS: i64 = 60 * 60;
@@ -107,7 +107,8 @@ impl Handle {
     /// When a trigger would have fired.
     ///
     /// # Errors
-    /// [`TriggerError::Absent`], [`TriggerError::Invalid`] (also of a cursor that is none), or the store's.
+    /// [`TriggerError::Absent`], [`TriggerError::Invalid`] (also of a cursor that is none), [`TriggerError::Busy`], or the
+    /// store's.
     pub async fn backtest(
         &self,
         tenant_id: TenantId,
@@ -115,6 +116,7 @@ impl Handle {
         query: BacktestQuery,
     ) -> Result<Backtest, TriggerError> {
         let (record, rule) = self.compiled(tenant_id, rule).await?;
+        let _running = self.0.backtests.begin(tenant_id)?;
         let mut streams = self.backtest_streams(tenant_id, &rule).await?;
         if let Some(stream) = query.stream {
             streams.retain(|head| head.stream == stream);

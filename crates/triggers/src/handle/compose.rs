@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::input::{ActionInput, ConditionInput, TriggerChanges, TriggerInput};
 use crate::rules;
-use crate::{ActionRules, FieldProblem, TriggerError};
+use crate::{ActionOwner, ActionRules, FieldProblem, TriggerError};
 
 /// Actions of one trigger at most.
 const ACTIONS_MAX: usize = 32;
@@ -52,13 +52,14 @@ pub(super) fn next_record(
 ) -> Result<TriggerRecord, TriggerError> {
     let mut problems = problems(&input);
     let conditions = conditions(&before.conditions, &input.conditions, &mut problems);
-    let kept = kept_actions(&before.actions, &input.actions, &mut problems);
+    let kept = kept_actions(&before.actions, &input.actions, rules, &mut problems);
+    let owner = ActionOwner { tenant_id: before.tenant_id, registry: input.registry.as_deref() };
     for (index, (action, before)) in input.actions.iter().zip(&kept).enumerate() {
         let config = Value::Object(action.config.clone());
         let found = if config.to_string().len() > ACTION_BYTES_MAX {
             vec![FieldProblem::new("config", format!("has more than {ACTION_BYTES_MAX} bytes"))]
         } else {
-            rules.check(input.registry.as_deref(), &action.action_type, &config, *before)
+            rules.check(owner, &action.action_type, &config, *before)
         };
         let place = format!("actions[{index}]");
         problems.extend(found.into_iter().map(|problem| {
@@ -83,7 +84,7 @@ pub(super) fn next_record(
         let action_id = before.map_or_else(Uuid::new_v4, |before| before.action_id);
         let config = Value::Object(action.config);
         let sealed = rules
-            .seal(action_id, &action.action_type, &config, before)
+            .seal(owner, action_id, &config, before)
             .map_err(|problem| TriggerError::field(format!("actions[{index}].config"), problem))?;
         let (config, sealed) = (sealed.config, sealed.sealed);
         let ActionInput { action_type, priority, .. } = action;
@@ -197,10 +198,11 @@ fn conditions(
 }
 
 /// For each action the present one that it replaces: the one that it names, or else one of its kind with the same
-/// settings, or else one of its kind. Jobs that wait belong to an action, and go on with it.
+/// settings as they are shown, or else one of its kind. Jobs that wait belong to an action, and go on with it.
 fn kept_actions<'a>(
     before: &'a [ActionRecord],
     input: &[ActionInput],
+    rules: &dyn ActionRules,
     problems: &mut Vec<FieldProblem>,
 ) -> Vec<Option<&'a ActionRecord>> {
     let mut kept = Vec::with_capacity(input.len());
@@ -226,8 +228,7 @@ fn kept_actions<'a>(
             input.iter().zip(&mut kept).filter(|(action, kept)| action.id.is_none() && kept.is_none())
         {
             let place = free.iter().position(|known| {
-                let is_same =
-                    || serde_json::from_str(&known.config).ok() == Some(Value::Object(action.config.clone()));
+                let is_same = || rules.masked(known) == Value::Object(action.config.clone());
                 known.action_type == action.action_type && (!same_settings || is_same())
             });
             if let Some(place) = place {

@@ -1,12 +1,19 @@
-//! Actions as they are checked, kept and shown.
+//! Actions as they are checked, kept and shown. Nothing is sent here: what an action does is shown by the files of
+//! the kinds.
 
 use bowline_store::ActionRecord;
-use bowline_triggers::DeliveryConfig;
+use bowline_triggers::{ActionOwner, ActionRules, DeliveryConfig};
+use bowline_types::TenantId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::delivery_place::{Engine, Place};
 use crate::delivery_rig::deliveries;
+
+/// An action of a trigger of that registry.
+fn of(tenant_id: TenantId, registry: Option<&str>) -> ActionOwner<'_> {
+    ActionOwner { tenant_id, registry }
+}
 
 fn fields(problems: &[bowline_triggers::FieldProblem]) -> Vec<String> {
     problems.iter().map(|problem| problem.field.clone()).collect()
@@ -16,7 +23,9 @@ fn fields(problems: &[bowline_triggers::FieldProblem]) -> Vec<String> {
 async fn what_can_not_work_is_refused_when_it_is_saved() {
     let place = Place::new(Engine::Sqlite).await;
     let actions = deliveries(place.open().await, DeliveryConfig::default()).actions();
-    let check = |kind: &str, config: Value| fields(&actions.check(Some("reputation"), kind, &config, None));
+    let check = |kind: &str, config: Value| {
+        fields(&actions.check(of(TenantId::NIL, Some("reputation")), kind, &config, None))
+    };
     let url = "https://hooks.example.com/x";
     assert_eq!(check("rest", json!({ "url": url })), Vec::<String>::new());
     assert_eq!(
@@ -60,39 +69,87 @@ async fn what_can_not_work_is_refused_when_it_is_saved() {
     assert_eq!(check("sms", json!({})), ["action_type"]);
     // Contracts of the operator's own have fields of their own.
     let own = json!({"url": url, "body_template": {"a": "{{ amount }}"}});
-    assert_eq!(fields(&actions.check(Some("my_contract"), "rest", &own, None)), Vec::<String>::new());
-    assert_eq!(fields(&actions.check(None, "rest", &own, None)), ["config.body_template.a"]);
+    assert_eq!(
+        fields(&actions.check(of(TenantId::NIL, Some("my_contract")), "rest", &own, None)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        fields(&actions.check(of(TenantId::NIL, None), "rest", &own, None)),
+        ["config.body_template.a"]
+    );
+}
+
+/// The action that a configuration becomes.
+fn kept(
+    actions: &dyn ActionRules,
+    owner: ActionOwner<'_>,
+    action_id: Uuid,
+    config: &Value,
+    before: Option<&ActionRecord>,
+) -> ActionRecord {
+    let sealed = actions.seal(owner, action_id, config, before).unwrap();
+    let action_type = "rest".to_owned();
+    ActionRecord { action_id, action_type, priority: 0, config: sealed.config, sealed: sealed.sealed }
 }
 
 #[tokio::test]
 async fn secrets_are_kept_apart_masked_and_survive_a_change_of_something_else() {
     let place = Place::new(Engine::Sqlite).await;
     let actions = deliveries(place.open().await, DeliveryConfig::default()).actions();
+    let owner = of(TenantId::random(), None);
     let config = json!({
-        "url": "https://hooks.example.com/x", "headers": {"Authorization": "Bearer hunter2", "Accept": "text/plain"},
+        "url": "https://hooks.example.com/x?token=swordfish",
+        "headers": {"Authorization": "Bearer hunter2", "X-Auth": "open-sesame", "Accept": "text/plain"},
         "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
     });
-    let action_id = Uuid::new_v4();
-    let sealed = actions.seal(action_id, "rest", &config, None).unwrap();
-    let record = ActionRecord {
-        action_id,
-        action_type: "rest".to_owned(),
-        priority: 0,
-        config: sealed.config.clone(),
-        sealed: sealed.sealed,
-    };
+    let record = kept(&*actions, owner, Uuid::new_v4(), &config, None);
     let shown = actions.masked(&record);
     assert_eq!(shown["headers"]["Accept"], "text/plain");
-    for text in [&sealed.config, &shown.to_string(), &format!("{record:?}")] {
-        assert!(!text.contains("hunter2") && !text.contains("MfKQ9r8GK"), "{text}");
+    assert_eq!(shown["url"], "https://hooks.example.com/x?token=********");
+    for text in [&record.config, &shown.to_string(), &format!("{record:?}")] {
+        for secret in ["hunter2", "MfKQ9r8GK", "open-sesame", "swordfish"] {
+            assert!(!text.contains(secret), "{text}");
+        }
     }
     // Who changes something else sends the masks back.
     let mut changed = shown;
-    changed["url"] = json!("https://hooks.example.com/y");
-    assert!(actions.check(None, "rest", &changed, Some(&record)).is_empty());
-    let again = actions.seal(action_id, "rest", &changed, Some(&record)).unwrap();
-    let again = ActionRecord { config: again.config, sealed: again.sealed, ..record };
+    changed["url"] = json!("https://hooks.example.com/y?token=********");
+    assert!(actions.check(owner, "rest", &changed, Some(&record)).is_empty());
+    let again = kept(&*actions, owner, record.action_id, &changed, Some(&record));
     assert_eq!(actions.masked(&again)["headers"]["Authorization"], "********");
+    assert_eq!(actions.masked(&again)["url"], changed["url"]);
+    // To another receiver no secret goes along.
+    let mut elsewhere = changed.clone();
+    elsewhere["url"] = json!("https://hooks.example.org/y?token=********");
+    assert_eq!(actions.check(owner, "rest", &elsewhere, Some(&again)).len(), 1);
+    // Another organization can't open them, even as the same action.
+    let stranger = of(TenantId::random(), None);
+    assert_eq!(fields(&actions.check(stranger, "rest", &changed, Some(&again))), ["config"]);
     // A mask alone is no secret.
-    assert_eq!(fields(&actions.check(None, "rest", &changed, None)), ["config.signing_secrets[0]"]);
+    assert_eq!(fields(&actions.check(owner, "rest", &changed, None)), ["config.signing_secrets[0]"]);
+}
+
+#[tokio::test]
+async fn what_was_kept_in_the_open_is_masked_and_sealed_with_the_next_change() {
+    let place = Place::new(Engine::Sqlite).await;
+    let actions = deliveries(place.open().await, DeliveryConfig::default()).actions();
+    let owner = of(TenantId::random(), None);
+    let open = json!({
+        "url": "https://hooks.example.com/x?token=swordfish", "headers": {"X-Auth": "open-sesame"},
+    });
+    let before = ActionRecord {
+        action_id: Uuid::new_v4(),
+        action_type: "rest".to_owned(),
+        priority: 0,
+        config: open.to_string(),
+        sealed: None,
+    };
+    let shown = actions.masked(&before);
+    assert_eq!(shown["headers"]["X-Auth"], "********");
+    assert!(!shown.to_string().contains("swordfish"), "{shown}");
+    assert!(actions.check(owner, "rest", &shown, Some(&before)).is_empty());
+    let after = kept(&*actions, owner, before.action_id, &shown, Some(&before));
+    assert_eq!(actions.masked(&after), shown);
+    assert!(!after.config.contains("swordfish") && !after.config.contains("open-sesame"), "{after:?}");
+    assert!(after.sealed.is_some());
 }

@@ -10,7 +10,7 @@ use bowline_store::{
     ActionRecord, AttemptRecord, BreakerSettings, JobFilter, JobRecord, JobState, LineStore, MatchCommit,
     NewJob, RedisQueue, TriggerRecord, VerifiedBatch,
 };
-use bowline_triggers::{Deliveries, DeliveryConfig, DeliveryDependencies};
+use bowline_triggers::{ActionOwner, Deliveries, DeliveryConfig, DeliveryDependencies};
 use bowline_types::{AgentId, EventId, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Draft, SecretKey, SequencerSigner, sign_envelope, verify};
 use serde_json::{Value, json};
@@ -160,9 +160,10 @@ impl Rig {
         breaker: BreakerSettings,
     ) -> TriggerRecord {
         let actions = self.deliveries(config(), "api").actions();
-        assert_eq!(actions.check(None, kind, &settings, None), Vec::new());
+        let owner = ActionOwner { tenant_id, registry: None };
+        assert_eq!(actions.check(owner, kind, &settings, None), Vec::new());
         let action_id = Uuid::new_v4();
-        let sealed = actions.seal(action_id, kind, &settings, None).unwrap();
+        let sealed = actions.seal(owner, action_id, &settings, None).unwrap();
         let now = self.clock.now();
         let record = TriggerRecord {
             trigger_id: Uuid::new_v4(),

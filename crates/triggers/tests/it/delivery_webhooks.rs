@@ -4,7 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use bowline_triggers::{DeliveryConfig, TestAttempt, TestSend};
+use bowline_triggers::{DeliveryConfig, OrganizationAllow, TestAttempt, TestSend};
 use bowline_types::TenantId;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -177,4 +177,37 @@ async fn only_what_is_allowed_is_reached_and_errors_tell_no_secrets() {
     assert!(!format!("{gone:?}").contains("-secret"), "{gone:?}");
     assert_eq!(receiver.count(), 1);
     assert!(gone.duration_ms < Duration::from_secs(10).as_millis() as u64);
+}
+
+#[tokio::test]
+async fn an_organization_does_not_reach_what_another_one_may() {
+    let receiver = Receiver::start(|_, _| Reply::status(200)).await;
+    let (port, place) = (receiver.address.port(), Place::new(Engine::Sqlite).await);
+    let (ours, named, theirs) = (TenantId::random(), TenantId::random(), TenantId::random());
+    let own = |organization, entry: String| OrganizationAllow { organization, allow: vec![entry] };
+    let settings = DeliveryConfig {
+        allow_by_organization: vec![
+            own(ours, "127.0.0.1".to_owned()),
+            own(named, format!("localhost:{port}")),
+        ],
+        ..DeliveryConfig::default()
+    };
+    let deliveries = deliveries(place.open().await, settings);
+    let send = async |tenant, url: String| {
+        let which = TestSend::Given { action_type: "rest".to_owned(), config: json!({ "url": url }) };
+        deliveries.test_send(tenant, which, None).await
+    };
+    // A name is judged when it is connected to: also while the other one's connection to it is still open.
+    let by_name = format!("http://localhost:{port}/");
+    for tenant in [ours, named, ours] {
+        let sent = send(tenant, by_name.clone()).await.unwrap();
+        assert_eq!(sent.status, "success", "{sent:?}");
+    }
+    let refused = send(theirs, by_name).await.unwrap();
+    assert_eq!((refused.status, refused.code), ("failed", Some("ADDRESS_BLOCKED")), "{refused:?}");
+    assert_eq!(send(ours, receiver.url("/")).await.unwrap().status, "success");
+    for tenant in [named, theirs] {
+        assert!(send(tenant, receiver.url("/")).await.unwrap_err().to_string().contains("config.url"));
+    }
+    assert_eq!(receiver.count(), 4);
 }

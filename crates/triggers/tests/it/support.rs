@@ -12,7 +12,8 @@ use bowline_store::{
     SqliteStore,
 };
 use bowline_triggers::{
-    ActionRules, Config, Dependencies, FieldProblem, Handle, MatchingConfig, SealedConfig, Service,
+    ActionOwner, ActionRules, Config, Dependencies, FieldProblem, Handle, MatchingConfig, SealedConfig,
+    Service,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -121,7 +122,7 @@ struct Actions;
 impl ActionRules for Actions {
     fn check(
         &self,
-        _: Option<&str>,
+        _: ActionOwner<'_>,
         action_type: &str,
         config: &Value,
         _: Option<&ActionRecord>,
@@ -135,8 +136,8 @@ impl ActionRules for Actions {
 
     fn seal(
         &self,
+        _: ActionOwner<'_>,
         _: Uuid,
-        _: &str,
         config: &Value,
         _: Option<&ActionRecord>,
     ) -> Result<SealedConfig, String> {

@@ -106,7 +106,8 @@ pub(in crate::routes) async fn dry_run_given(
     responses(
     (status = 200, description = "`{\"data\":{\"events_looked_at\",\"count\",\"retracted\",\"fired\":[…],\"first\",\"last\",\
         \"bucket_secs\",\"buckets\":[{\"from\",\"count\"}],\"sparkline\",\"cursor\"}}`", body = Object),
-    (status = 404, description = "`TRIGGER_NOT_FOUND`")))]
+    (status = 404, description = "`TRIGGER_NOT_FOUND`"),
+    (status = 429, description = "`BACKTESTS_BUSY`: as many run as may at a time; `Retry-After` says when to come back")))]
 pub(in crate::routes) async fn backtest(
     State(api): State<Api>,
     member: Member,
@@ -125,7 +126,8 @@ pub(in crate::routes) async fn backtest(
 #[utoipa::path(post, path = "/api/v1/triggers/backtest", tag = "triggers",
     request_body(content = Object, description = "`{\"trigger\":{…},\"since\"?,…}`"), responses(
     (status = 200, description = "As for a trigger that is there", body = Object),
-    (status = 400, description = "`INVALID_TRIGGER`")))]
+    (status = 400, description = "`INVALID_TRIGGER`"),
+    (status = 429, description = "`BACKTESTS_BUSY`: as many run as may at a time; `Retry-After` says when to come back")))]
 pub(in crate::routes) async fn backtest_given(
     State(api): State<Api>,
     member: Member,

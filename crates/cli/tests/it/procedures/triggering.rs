@@ -46,8 +46,12 @@ pub(crate) async fn every_block_of_the_triggers_page_runs(site: Arc<Site>) {
     let receiver = free.local_addr().unwrap().to_string();
     drop(free);
     let settings = format!("triggers:\n  delivery:\n    allow: [\"{receiver}\"]\n");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let window = free.local_addr().unwrap().to_string();
+    drop(free);
     let spec = site.node("data").env("REDIS_URL", &redis.url()).config(&settings);
-    let mut shift = Shift::begin_with(&site, spec).await;
+    let mut shift = Shift::begin_with(&site, spec.env("INDEXER_STATUS_ADDRESS", &window)).await;
+    shift.knows("localhost:42069", &window);
     let log = site.path("node.log");
     shift.environment.push(("REDIS_URL", redis.url()));
     shift.environment.push(("BOWLINE_LOG", log.to_str().unwrap().to_owned()));
