@@ -1,4 +1,6 @@
 //! A reputation registry on a private chain, which emits what a test tells it.
+//!
+//! It checks nothing: a test counts what it has given.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

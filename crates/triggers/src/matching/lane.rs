@@ -142,6 +142,7 @@ impl Lane {
 
     /// Everything that comes before a step is written.
     async fn prepare(&mut self, shutdown: &Shutdown) -> Result<Ready, StoreError> {
+        let poll = Duration::from_millis(self.shared.config.poll_ms);
         loop {
             let Some(cursor) = self.position().await? else { return Ok(Ready::Nothing) };
             if !self.hold_lease().await? {
@@ -152,8 +153,10 @@ impl Lane {
             if self.cursor != Some(cursor) {
                 continue;
             }
-            self.shared.pressure.pass(shutdown).await;
-            return self.hold_page(cursor).await;
+            // While matching is held the lease is kept, and what is left is shown.
+            if timeout(poll, self.shared.pressure.pass(shutdown)).await.is_ok() {
+                return self.hold_page(cursor).await;
+            }
         }
     }
 
