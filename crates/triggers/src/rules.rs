@@ -13,6 +13,7 @@ mod memory;
 mod node;
 mod parse;
 mod paths;
+mod shape;
 mod trigger;
 
 #[cfg(test)]

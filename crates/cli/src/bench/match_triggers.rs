@@ -19,6 +19,9 @@ const KINDS: u64 = 17;
 /// Triggers of one organization, about.
 const OF_ORGANIZATION: u64 = 100;
 
+/// A prime, so that steps of it come to every number once.
+const STRIDE: u64 = 2_147_483_647;
+
 /// The first trigger's and organization's id; the others count on.
 const IDS: u128 = 0x626f_776c_696e_6500_8000_0000_0000_0000;
 
@@ -52,9 +55,9 @@ impl Mix {
         self.count.div_ceil(OF_ORGANIZATION)
     }
 
-    /// Each trigger once.
+    /// Each trigger once, those of one agent far from each other, as they are where people make them over time.
     pub(super) fn triggers(self) -> impl Iterator<Item = TriggerRecord> {
-        (0..self.count).map(move |number| self.trigger(number))
+        (0..self.count).map(move |turn| self.trigger(turn * STRIDE % self.count))
     }
 
     fn trigger(self, number: u64) -> TriggerRecord {
