@@ -8,6 +8,7 @@
 mod anchor;
 mod delivery;
 mod load;
+mod matching;
 mod node;
 mod report;
 mod triggers;

@@ -1,4 +1,5 @@
-//! `bowline bench`: how fast this machine verifies signatures, a server takes events, a chain takes anchors.
+//! `bowline bench`: how fast this machine verifies signatures, a server takes events, a chain takes
+//! anchors, triggers find their events.
 //!
 //! Everything is measured here and printed with its unit; nothing is compared or judged. Each figure is of
 //! one run, so a noisy machine is the caller's to average.
@@ -10,6 +11,9 @@ mod deliver;
 mod drive;
 mod index;
 mod ingest;
+mod match_events;
+mod match_triggers;
+mod matches;
 mod verify;
 mod writer;
 
@@ -37,6 +41,8 @@ pub(crate) enum What {
     Deliver(deliver::Options),
     /// Logs a second that get from a chain on the line, beside what its endpoint alone delivers
     Index(index::Options),
+    /// Events a second that one core holds against many triggers, without a store
+    Match(matches::Options),
 }
 
 pub(crate) fn run(context: &Context, what: What) -> Outcome {
@@ -50,5 +56,6 @@ pub(crate) fn run(context: &Context, what: What) -> Outcome {
         What::Anchor(options) => block_on(anchor::run(context, options)),
         What::Deliver(options) => block_on(deliver::run(context, options)),
         What::Index(options) => block_on(index::run(context, options)),
+        What::Match(options) => matches::run(context, options),
     }
 }

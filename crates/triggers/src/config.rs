@@ -50,9 +50,9 @@ pub struct MatchingConfig {
     pub poll_ms: u64,
     /// Seconds after which a process that died is replaced.
     pub lease_secs: u64,
-    /// Seconds that one step may take.
+    /// Seconds that one step may take; one that takes longer is tried again with half of its events.
     pub step_secs_max: u64,
-    /// Tries at an event before it is set aside.
+    /// Tries at an event that fails, panics or takes too long alone before it is set aside.
     pub tries_max: u32,
     /// Waiting jobs from which on a warning is logged.
     pub queue_high_depth: u64,

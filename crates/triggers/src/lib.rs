@@ -31,4 +31,5 @@ pub use handle::{
 };
 pub use input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
 pub use problem::FieldProblem;
+pub use rules::{Held, TriggerIndex};
 pub use service::{Dependencies, Service};

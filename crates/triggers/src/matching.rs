@@ -2,17 +2,23 @@
 //!
 //! A stream is matched by one process at a time, whoever has its lease; a step moves the cursor and writes jobs,
 //! memory and marks in one transaction, so a process that dies or sleeps loses and doubles nothing. What can't be
-//! matched is set aside and never holds up what is behind it; a queue that is full holds everything up.
+//! matched is set aside and never holds up what is behind it; a queue that is full holds everything up. A stream whose
+//! lane breaks off gets another one.
 
 mod jobs;
 mod lane;
+mod lanes;
 mod log;
 mod page;
 mod pressure;
 mod recall;
 mod ruleset;
+mod step;
+mod stride;
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -21,11 +27,12 @@ use bowline_runtime::{Clock, Shutdown};
 use bowline_store::{LineStore, Listening, StoreError};
 use bowline_types::{StreamId, Timestamp, public_tenant};
 use metrics::gauge;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::lane::Lane;
+use self::lanes::{Ended, Lanes, REST};
 use self::log::Log;
 use self::pressure::Pressure;
 use self::ruleset::Ruleset;
@@ -95,66 +102,93 @@ impl Matcher {
     /// None at present: whatever goes wrong is tried again.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let shared = self.shared;
-        let mut lanes = JoinSet::new();
-        let mut followed = HashSet::new();
-        let mut grown = shared.store.tail().watch_any();
+        let mut lanes = Lanes::default();
         let mut listening = shared.store.tail().listening();
         say_listening(&shared, *listening.borrow_and_update());
-        let began = Instant::now();
-        let (mut heartbeat, mut counts, mut forgetting) = (began + HEARTBEAT, began + COUNTS, began);
-        let mut look = began;
+        let mut rounds = Rounds::begin(&shared);
         while !shutdown.has_begun() {
-            shared.pressure.look(shared.store.as_ref(), shared.clock.now()).await;
-            let is_due = Instant::now() >= look;
-            if is_due || grown.has_changed().unwrap_or(false) {
-                grown.borrow_and_update();
-                look = Instant::now() + Duration::from_millis(shared.config.poll_ms);
-                match wanted(&shared, &followed).await {
-                    Ok(streams) => {
-                        for stream in streams {
-                            followed.insert(stream);
-                            lanes.spawn(Lane::new(Arc::clone(&shared), stream).run(shutdown.clone()));
-                        }
-                    }
-                    Err(error) => shared.log.trouble("Streams can't be listed", &error),
-                }
-            }
-            shared.log.tick();
-            let now = Instant::now();
-            if now >= heartbeat {
-                heartbeat = now + HEARTBEAT;
-                shared.log.heartbeat(shared.config.poll_ms);
-            }
-            if now >= counts {
-                counts = now + COUNTS;
-                shared.log.counts();
-            }
-            if now >= forgetting {
-                forgetting = now + FORGETTING;
-                forget(&shared).await;
+            // Nothing of a round is half done wherever it is cut off.
+            tokio::select! {
+                biased;
+                () = shutdown.begun() => break,
+                () = rounds.next(&shared, &mut lanes, &shutdown) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 Ok(()) = listening.changed() => say_listening(&shared, *listening.borrow_and_update()),
                 () = shutdown.begun() => {}
+                Ended { stream, cause } = lanes.ended() => {
+                    if !shutdown.has_begun() {
+                        shared.log.lane_ended(stream, &cause, REST.as_secs());
+                    }
+                }
             }
         }
-        while lanes.join_next().await.is_some() {}
+        lanes.join().await;
         shared.log.tick();
         shared.log.counts();
         Ok(())
     }
 }
 
+/// What is done again and again beside the lanes, and when it is due.
+struct Rounds {
+    grown: watch::Receiver<u64>,
+    look: Instant,
+    heartbeat: Instant,
+    counts: Instant,
+    forgetting: Instant,
+}
+
+impl Rounds {
+    fn begin(shared: &Shared) -> Self {
+        let began = Instant::now();
+        let grown = shared.store.tail().watch_any();
+        Self { grown, look: began, heartbeat: began, counts: began + COUNTS, forgetting: began }
+    }
+
+    /// Does what is due.
+    async fn next(&mut self, shared: &Arc<Shared>, lanes: &mut Lanes, shutdown: &Shutdown) {
+        shared.pressure.look(shared.store.as_ref(), shared.clock.now()).await;
+        let has_rested = lanes.release();
+        if has_rested || Instant::now() >= self.look || self.grown.has_changed().unwrap_or(false) {
+            self.grown.borrow_and_update();
+            self.look = Instant::now() + Duration::from_millis(shared.config.poll_ms);
+            match wanted(shared, lanes).await {
+                Ok(streams) => {
+                    for stream in streams {
+                        lanes.start(stream, Lane::new(Arc::clone(shared), stream).run(shutdown.clone()));
+                    }
+                }
+                Err(error) => shared.log.trouble("Streams can't be listed", &error),
+            }
+        }
+        shared.log.tick();
+        let now = Instant::now();
+        if now >= self.heartbeat {
+            self.heartbeat = now + HEARTBEAT;
+            shared.log.heartbeat(shared.config.poll_ms);
+        }
+        if now >= self.counts {
+            self.counts = now + COUNTS;
+            shared.log.counts();
+        }
+        if now >= self.forgetting {
+            self.forgetting = now + FORGETTING;
+            forget(shared).await;
+        }
+    }
+}
+
 /// Streams that triggers may be about and that no lane follows yet.
-async fn wanted(shared: &Shared, followed: &HashSet<StreamId>) -> Result<Vec<StreamId>, StoreError> {
+async fn wanted(shared: &Shared, lanes: &Lanes) -> Result<Vec<StreamId>, StoreError> {
     shared.rules.refresh(shared.store.as_ref()).await?;
     let mut streams = Vec::new();
     for head in shared.store.streams().await? {
         let stream = head.stream;
         let is_chain = stream.tenant_id == public_tenant();
         let is_wanted = is_chain || shared.rules.read().follows_line_of(stream.tenant_id);
-        if is_wanted && !followed.contains(&stream) {
+        if is_wanted && !lanes.is_followed(stream) {
             streams.push(stream);
         }
     }

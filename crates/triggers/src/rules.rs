@@ -3,6 +3,7 @@
 //! A rule is a pure function of an event's facts and of what its conditions remember. [`index`] finds the triggers
 //! that an event may match without looking at the others; it only ever finds too many, and the rule decides.
 
+mod alone;
 mod decimal;
 mod explain;
 mod facts;
@@ -12,11 +13,15 @@ mod memory;
 mod node;
 mod parse;
 mod paths;
+mod shape;
 mod trigger;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trap;
 
+pub use alone::{Held, TriggerIndex};
 pub(crate) use explain::explain;
 pub(crate) use facts::Facts;
 pub(crate) use index::{Index, Seen};

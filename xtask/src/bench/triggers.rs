@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::delivery::{self, Delivered};
+use super::matching::{self, Matched};
 use super::{DEFAULT_OUTPUT, Options, binary, binary_words, report};
 use crate::workspace::Workspace;
 use crate::{anvil, npm};
@@ -62,6 +63,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let anvil = anvil::find_or_install(&target)?;
     let modules = npm::find_or_install(&target, &format!("ponder-{PEER}"), &PEER_PACKAGES)?;
     let binary = binary(workspace, options)?;
+    let matched = matching::measure(&binary, options.quick)?;
     let [both, alone] = if options.quick { QUICK } else { FULL };
     let (chain, url) = start_anvil(&anvil)?;
     let with_peer = index(&binary, &url, both)?;
@@ -74,7 +76,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let [many, single] = if options.quick { DELIVERIES_QUICK } else { DELIVERIES };
     let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir()?;
     let delivered = delivery::measure(&binary, scratch.path(), many, single)?;
-    let block = markdown(options, &[with_peer, large], peer_secs, &delivered)?;
+    let block = markdown(options, &[with_peer, large], peer_secs, &matched, &delivered)?;
     println!("{block}");
     let file = match &options.output {
         Some(output) => Some(output.clone()),
@@ -175,7 +177,13 @@ fn abi() -> Result<String> {
     Ok(serde_json::json!([event]).to_string())
 }
 
-fn markdown(options: &Options, runs: &[Indexed], peer_secs: f64, delivered: &Delivered) -> Result<String> {
+fn markdown(
+    options: &Options,
+    runs: &[Indexed],
+    peer_secs: f64,
+    matched: &[Matched],
+    delivered: &Delivered,
+) -> Result<String> {
     let mut text = String::from("<!-- bench triggers begin -->\n\n");
     let quick = if options.quick { " --quick" } else { "" };
     let machine = report::machine(&std::env::temp_dir())?;
@@ -207,6 +215,7 @@ fn markdown(options: &Options, runs: &[Indexed], peer_secs: f64, delivered: &Del
             run.peak_memory_mib.unwrap_or_default()
         )?;
     }
+    matching::write(&mut text, matched)?;
     let found = delivered;
     writeln!(
         text,

@@ -60,6 +60,8 @@ mod triggers_api;
 mod triggers_chain;
 mod triggers_crashes;
 mod triggers_delivery;
+mod triggers_queue;
+mod triggers_reorgs;
 mod two_nodes;
 mod verify_anchor;
 mod wire;
@@ -148,6 +150,12 @@ on_both! {
     }
     triggers_crashes {
         a_node_with_all_roles_is_killed_and_loses_and_doubles_nothing,
+    }
+    triggers_reorgs {
+        what_the_chain_takes_back_is_taken_back_and_what_comes_again_is_not_doubled,
+    }
+    triggers_queue {
+        a_deep_queue_holds_matching_and_loses_nothing,
     }
     procedures {
         every_block_of_the_runbook_runs,

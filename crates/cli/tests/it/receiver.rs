@@ -67,6 +67,10 @@ impl Receiver {
         self.received.lock().unwrap().clone()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.received.lock().unwrap().len()
+    }
+
     /// Waits until so much has come.
     pub(crate) async fn until_received(&self, count: usize) -> Vec<Received> {
         until(async || self.received().len() >= count).await;

@@ -1,4 +1,6 @@
 //! A reputation registry on a private chain, which emits what a test tells it.
+//!
+//! It checks nothing: a test counts what it has given.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +57,30 @@ impl<'a> Registry<'a> {
 
     /// Gives an agent feedback with a value of two decimals; returns its index.
     pub(crate) async fn give(&self, agent: u64, value: i128, tag: &str) -> u64 {
+        let (index, transaction) = self.transaction(agent, value, tag);
+        self.chain.call("eth_sendTransaction", json!([transaction])).await;
+        index
+    }
+
+    /// The same; returns the signed transaction, which may be mined again.
+    pub(crate) async fn give_signed(&self, agent: u64, value: i128, tag: &str) -> Value {
+        let (_, mut transaction) = self.transaction(agent, value, tag);
+        let sent = self.chain.call("eth_getTransactionCount", json!([self.account, "latest"])).await;
+        for (name, value) in [
+            ("type", json!("0x2")),
+            ("chainId", json!("0x7a69")),
+            ("nonce", sent),
+            ("maxFeePerGas", json!("0xb2d05e00")),
+            ("maxPriorityFeePerGas", json!("0x1")),
+        ] {
+            transaction[name] = value;
+        }
+        let signed = self.chain.call("eth_signTransaction", json!([transaction])).await;
+        self.chain.call("eth_sendRawTransaction", json!([signed])).await;
+        signed
+    }
+
+    fn transaction(&self, agent: u64, value: i128, tag: &str) -> (u64, Value) {
         let index = self.given.fetch_add(1, Ordering::Relaxed) + 1;
         let f = Feedback {
             agentId: U256::from(agent),
@@ -68,9 +94,7 @@ impl<'a> Registry<'a> {
             hash: B256::repeat_byte(7),
         };
         let data = Bytes::from(giveCall { f }.abi_encode());
-        let transaction = json!({ "from": self.account, "to": self.address, "data": data, "gas": "0x7a120" });
-        self.chain.call("eth_sendTransaction", json!([transaction])).await;
-        index
+        (index, json!({ "from": self.account, "to": self.address, "data": data, "gas": "0x7a120" }))
     }
 
     /// The settings of a node that indexes it.

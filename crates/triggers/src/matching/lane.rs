@@ -1,20 +1,23 @@
-//! One stream's lane: waits for its events, takes its lease when there are any, and matches them page by page.
+//! One stream's lane: waits for its events, takes its lease when there are any, and matches them step by step.
 //!
-//! A step that is not written leaves nothing behind, and whoever loses the lease forgets all that it knew.
+//! A step that is not written leaves nothing behind, and whoever loses the lease forgets all that it knew. The shutdown
+//! cuts off whatever is not being written.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bowline_runtime::Shutdown;
-use bowline_store::{Lease, MatchCommit, ReadQuery, StoreError};
+use bowline_store::{Lease, ReadQuery, StoreError};
 use bowline_types::StreamId;
 use metrics::gauge;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::log::End;
-use super::page::{self, Outcome};
+use super::page;
 use super::recall::Recall;
+use super::step::{Late, Step};
+use super::stride::Stride;
 use super::{FOLLOWER, Shared};
 use crate::metrics::LAG;
 use crate::rules::Seen;
@@ -22,16 +25,20 @@ use crate::rules::Seen;
 /// After a step that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long giving the lease back may take; it ends by itself.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Where a stream is.
 #[derive(Debug)]
 pub(super) struct Lane {
-    shared: Arc<Shared>,
-    stream: StreamId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stream: StreamId,
     lease: Option<(Lease, Instant)>,
     /// None if it is not known.
-    cursor: Option<u64>,
-    recall: Recall,
+    pub(super) cursor: Option<u64>,
+    pub(super) recall: Recall,
     seen: Seen,
+    pub(super) stride: Stride,
     /// Events that are left, as it was shown.
     lag: u64,
 }
@@ -44,10 +51,20 @@ enum Looked {
     Elsewhere,
 }
 
+/// What there is to write.
+enum Ready {
+    Nothing,
+    /// Another process matches the stream.
+    Elsewhere,
+    Step(Box<Step>),
+    Late(Late),
+}
+
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, stream: StreamId) -> Self {
+        let stride = Stride::new(shared.config.page_events);
         let (recall, seen) = (Recall::default(), Seen::default());
-        Self { shared, stream, lease: None, cursor: None, recall, seen, lag: 0 }
+        Self { shared, stream, lease: None, cursor: None, recall, seen, stride, lag: 0 }
     }
 
     /// Matches until the shutdown begins.
@@ -78,17 +95,17 @@ impl Lane {
                 }
             };
             was_polled = tokio::select! {
-                woken = tokio::time::timeout(pause, grown.changed()) => woken.is_err(),
+                woken = timeout(pause, grown.changed()) => woken.is_err(),
                 () = shutdown.begun() => false,
             };
         }
         if let Some((lease, _)) = self.lease.take() {
-            self.shared.store.release_lease(&lease).await.ok();
+            timeout(RELEASE_TIME_MAX, self.shared.store.release_lease(&lease)).await.ok();
         }
     }
 
     /// Another process may have matched the stream: nothing that is known of it counts.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.show_lag(0);
         self.cursor = None;
         self.recall = Recall::default();
@@ -96,23 +113,51 @@ impl Lane {
 
     async fn catch_up(&mut self, shutdown: &Shutdown) -> Result<Looked, StoreError> {
         let mut done = 0;
-        while !shutdown.has_begun() {
-            let Some(cursor) = self.position().await? else { return Ok(Looked::Done(done)) };
+        loop {
+            let ready = tokio::select! {
+                biased;
+                () = shutdown.begun() => return Ok(Looked::Done(done)),
+                ready = self.prepare(shutdown) => ready?,
+            };
+            let late = match ready {
+                Ready::Nothing => return Ok(Looked::Done(done)),
+                Ready::Elsewhere => return Ok(Looked::Elsewhere),
+                Ready::Late(late) => late,
+                // What is being written is never cut off.
+                Ready::Step(step) => match self.write(*step, shutdown).await? {
+                    Ok(events) => {
+                        done += events;
+                        continue;
+                    }
+                    Err(late) => late,
+                },
+            };
+            done += tokio::select! {
+                biased;
+                () = shutdown.begun() => 0,
+                events = self.took_too_long(late) => events?,
+            };
+        }
+    }
+
+    /// Everything that comes before a step is written.
+    async fn prepare(&mut self, shutdown: &Shutdown) -> Result<Ready, StoreError> {
+        let poll = Duration::from_millis(self.shared.config.poll_ms);
+        loop {
+            let Some(cursor) = self.position().await? else { return Ok(Ready::Nothing) };
             if !self.hold_lease().await? {
                 self.forget();
-                return Ok(Looked::Elsewhere);
+                return Ok(Ready::Elsewhere);
             }
             // The lease may have been somebody else's since the cursor was read.
             if self.cursor != Some(cursor) {
                 continue;
             }
-            self.shared.pressure.pass(shutdown).await;
-            if shutdown.has_begun() {
-                break;
+            // While matching is held the lease is kept, and what is left is shown.
+            if timeout(poll, self.shared.pressure.pass(shutdown)).await.is_ok() {
+                return self.hold_page(cursor).await;
             }
-            done += self.step(cursor).await?;
         }
-        Ok(Looked::Done(done))
     }
 
     /// The cursor, if there is something after it.
@@ -152,81 +197,57 @@ impl Lane {
         Ok(true)
     }
 
-    /// Matches one page and returns how many events it had.
-    async fn step(&mut self, cursor: u64) -> Result<u64, StoreError> {
-        let Shared { store, config, .. } = &*self.shared;
-        let mut query = ReadQuery::from(self.stream, cursor + 1, config.page_events);
-        query.bytes_max = config.page_bytes;
-        let events = store.read(query).await?.events;
-        let numbers = events.iter().map(|event| event.receipt.sequence_number);
-        if events.is_empty() || (cursor + 1..).zip(numbers).any(|(expected, found)| expected != found) {
-            return Err(StoreError::Internal(format!("stream {} has a gap after {cursor}", self.stream)));
-        }
+    /// Reads a page and holds it against the triggers.
+    async fn hold_page(&mut self, cursor: u64) -> Result<Ready, StoreError> {
         let shared = Arc::clone(&self.shared);
-        shared.log.begun(events.len());
-        let limit = Duration::from_secs(config.step_secs_max);
-        let matched = tokio::time::timeout(limit, self.match_page(cursor, &events)).await;
-        let failed = match matched {
+        let limit = Duration::from_secs(shared.config.step_secs_max);
+        let deadline = Instant::now() + limit;
+        let mut query = ReadQuery::from(self.stream, cursor + 1, self.stride.events());
+        query.bytes_max = shared.config.page_bytes;
+        let Ok(read) = timeout_at(deadline, shared.store.read(query)).await else {
+            let problem = format!("a page was not read within {} s", limit.as_secs());
+            return Err(StoreError::Unavailable(problem));
+        };
+        let events = read?.events;
+        let mut numbers = events.iter().map(|event| event.receipt.sequence_number);
+        let gap = || StoreError::Internal(format!("stream {} has a gap after {cursor}", self.stream));
+        let Some(first) = events.first().map(|event| event.envelope.event_id) else { return Err(gap()) };
+        if (cursor + 1..).zip(&mut numbers).any(|(expected, found)| expected != found) {
+            return Err(gap());
+        }
+        let begun = shared.log.begin(events.len());
+        let held = async {
+            // After the events were read: a trigger that is older than one of them is known then.
+            shared.rules.refresh(shared.store.as_ref()).await?;
+            page::hold(&shared, self.stream, &events, &mut self.recall, &mut self.seen).await
+        };
+        match timeout_at(deadline, held).await {
             Ok(Ok(outcome)) => {
-                outcome.tell(&shared);
-                shared.log.put_back(events.len() - outcome.processed.len());
-                return Ok(outcome.processed.len() as u64);
+                let from = cursor;
+                Ok(Ready::Step(Box::new(Step {
+                    from,
+                    first,
+                    events: events.len(),
+                    outcome,
+                    begun,
+                    deadline,
+                })))
             }
-            Ok(Err(error)) => (End::Failed, error),
+            Ok(Err(error)) => {
+                begun.end(End::Failed);
+                Err(error)
+            }
             Err(_) => {
-                let problem = format!("a step took more than {} s", limit.as_secs());
-                (End::Timeout, StoreError::OutcomeUnknown(problem))
+                begun.end(End::Timeout);
+                Ok(Ready::Late(Late { from: cursor, first, events: events.len() }))
             }
-        };
-        shared.log.ended(events.len(), failed.0);
-        Err(failed.1)
-    }
-
-    async fn match_page(
-        &mut self,
-        cursor: u64,
-        events: &[bowline_store::StoredEvent],
-    ) -> Result<Outcome, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        // After the events were read: a trigger that is older than one of them is known then.
-        shared.rules.refresh(shared.store.as_ref()).await?;
-        let outcome = page::hold(&shared, self.stream, events, &mut self.recall, &mut self.seen).await?;
-        let to = cursor + outcome.processed.len() as u64;
-        self.write(cursor, to, &outcome).await?;
-        self.cursor = Some(to);
-        Ok(outcome)
-    }
-
-    /// Writes a step: jobs that are too many for one transaction come first, and are the same if they come again.
-    async fn write(&mut self, from: u64, to: u64, outcome: &Outcome) -> Result<(), StoreError> {
-        let Shared { store, clock, config, instance, pressure, .. } = &*self.shared;
-        let mut step = MatchCommit {
-            follower: FOLLOWER,
-            stream: self.stream,
-            from,
-            to: from,
-            state: Vec::new(),
-            jobs: Vec::new(),
-            retracted: outcome.retracted.clone(),
-            processed: Vec::new(),
-            processor: instance.clone(),
-        };
-        let mut parts = outcome.jobs.chunks(config.step_jobs_max).peekable();
-        while let Some(part) = parts.next() {
-            step.jobs = part.to_vec();
-            if parts.peek().is_none() {
-                break;
-            }
-            store.commit_matches(step.clone(), clock.now()).await?;
-            pressure.add(part.len());
-            // Cancelled once: what came back since would be cancelled again.
-            step.retracted.clear();
         }
-        (step.to, step.state) = (to, self.recall.take_changes());
-        step.processed = outcome.processed.clone();
-        let jobs = step.jobs.len();
-        store.commit_matches(step, clock.now()).await?;
-        pressure.add(jobs);
-        Ok(())
+    }
+}
+
+impl Drop for Lane {
+    /// A lane that panics leaves nothing of it in the figures.
+    fn drop(&mut self) {
+        self.show_lag(0);
     }
 }

@@ -1,11 +1,14 @@
 //! What matching says: a line an event, counts every half minute, a heartbeat every minute.
 //!
 //! The phrases are those that operators look for. Many events a second are summed up, and none is left out of the
-//! counts: every event that was begun has succeeded, failed, panicked, run out of time, or is active.
+//! counts: every event that was begun has succeeded, failed, panicked, run out of time, or is active. A lane that ends
+//! early counts like an event that panicked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bowline_store::StoreError;
+use bowline_types::StreamId;
 use metrics::counter;
 
 use crate::metrics::{EVENTS, SET_ASIDE};
@@ -13,19 +16,32 @@ use crate::metrics::{EVENTS, SET_ASIDE};
 /// Lines about single events in a second at most.
 const LINES_A_SECOND_MAX: u64 = 100;
 
-/// Counts since the process began.
+/// What is said, and counted.
 #[derive(Debug)]
 pub(crate) struct Log {
     each: bool,
+    counts: Arc<Counts>,
+    polled: AtomicU64,
+    lines: AtomicU64,
+    unsaid: AtomicU64,
+    unsaid_matches: AtomicU64,
+}
+
+/// Counts since the process began.
+#[derive(Debug, Default)]
+struct Counts {
     spawned: AtomicU64,
     succeeded: AtomicU64,
     failed: AtomicU64,
     panicked: AtomicU64,
     timeout: AtomicU64,
-    polled: AtomicU64,
-    lines: AtomicU64,
-    unsaid: AtomicU64,
-    unsaid_matches: AtomicU64,
+}
+
+/// Events that were begun; those of which nobody says how they ended are put back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    counts: Arc<Counts>,
+    events: usize,
 }
 
 /// How an event ended.
@@ -40,37 +56,27 @@ pub(crate) enum End {
 impl Log {
     pub(crate) fn new(each: bool) -> Self {
         let zero = || AtomicU64::new(0);
-        Self {
-            each,
-            spawned: zero(),
-            succeeded: zero(),
-            failed: zero(),
-            panicked: zero(),
-            timeout: zero(),
-            polled: zero(),
-            lines: zero(),
-            unsaid: zero(),
-            unsaid_matches: zero(),
-        }
+        let counts = Arc::default();
+        Self { each, counts, polled: zero(), lines: zero(), unsaid: zero(), unsaid_matches: zero() }
     }
 
-    pub(crate) fn begun(&self, events: usize) {
-        self.spawned.fetch_add(events as u64, Ordering::Relaxed);
-    }
-
-    /// So many of those that were begun are left for later.
-    pub(crate) fn put_back(&self, events: usize) {
-        self.spawned.fetch_sub(events as u64, Ordering::Relaxed);
+    /// So many events are begun.
+    pub(crate) fn begin(&self, events: usize) -> Begun {
+        self.counts.spawned.fetch_add(events as u64, Ordering::Relaxed);
+        Begun { counts: Arc::clone(&self.counts), events }
     }
 
     pub(crate) fn ended(&self, events: usize, end: End) {
-        let counted = match end {
-            End::Succeeded => &self.succeeded,
-            End::Failed => &self.failed,
-            End::Panicked => &self.panicked,
-            End::Timeout => &self.timeout,
-        };
-        counted.fetch_add(events as u64, Ordering::Relaxed);
+        self.counts.ended(events, end);
+    }
+
+    /// A stream's lane ended although nobody told it to.
+    pub(crate) fn lane_ended(&self, stream: StreamId, cause: &str, rest_secs: u64) {
+        self.begin(1).end(End::Panicked);
+        tracing::error!(
+            component = "triggers", %stream, cause, rest_secs,
+            "Matching of a stream broke off, it is started again"
+        );
     }
 
     /// Events that a poll found and no wake-up told of.
@@ -127,27 +133,63 @@ impl Log {
         }
     }
 
+    /// At the start and every minute: polling goes on beside the wake-ups.
     pub(crate) fn heartbeat(&self, poll_ms: u64) {
         let found = self.polled.swap(0, Ordering::Relaxed);
         tracing::info!(
             component = "triggers",
             found,
             poll_ms,
-            "Polling fallback: {found} events found by polling in the last minute"
+            "Polling fallback: looks every {poll_ms} ms, {found} events found by it since the last such line"
         );
     }
 
     pub(crate) fn counts(&self) {
+        tracing::info!(component = "triggers", "Listener metrics: {}", self.summary());
+    }
+
+    /// What became of the events that were begun.
+    pub(super) fn summary(&self) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (succeeded, failed) = (read(&self.succeeded), read(&self.failed));
-        let (panicked, timeout) = (read(&self.panicked), read(&self.timeout));
+        let counts = &self.counts;
+        let (succeeded, failed) = (read(&counts.succeeded), read(&counts.failed));
+        let (panicked, timeout) = (read(&counts.panicked), read(&counts.timeout));
         // Read last: it is never less than what has ended.
-        let spawned = read(&self.spawned);
+        let spawned = read(&counts.spawned);
         let active = spawned.saturating_sub(succeeded + failed + panicked + timeout);
-        tracing::info!(
-            component = "triggers",
-            "Listener metrics: spawned={spawned} succeeded={succeeded} failed={failed} panicked={panicked} \
-             timeout={timeout} active={active}"
-        );
+        format!(
+            "spawned={spawned} succeeded={succeeded} failed={failed} panicked={panicked} timeout={timeout} \
+             active={active}"
+        )
+    }
+}
+
+impl Counts {
+    fn ended(&self, events: usize, end: End) {
+        let counted = match end {
+            End::Succeeded => &self.succeeded,
+            End::Failed => &self.failed,
+            End::Panicked => &self.panicked,
+            End::Timeout => &self.timeout,
+        };
+        counted.fetch_add(events as u64, Ordering::Relaxed);
+    }
+}
+
+impl Begun {
+    /// All of them ended like this.
+    pub(crate) fn end(mut self, end: End) {
+        self.counts.ended(std::mem::take(&mut self.events), end);
+    }
+
+    /// The end of so many is told one by one.
+    pub(crate) fn told(mut self, events: usize) {
+        self.events = self.events.saturating_sub(events);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.counts.spawned.fetch_sub(self.events as u64, Ordering::Relaxed);
     }
 }

@@ -1,12 +1,13 @@
 //! Holds a page of events against the triggers: what passes, what is remembered, which jobs come of it.
 //!
 //! First all events are held against what has no memory; then what the rest needs is read; then the events are gone
-//! through in their order. An event that fails or panics is tried again, and then set aside.
+//! through in their order. An event that fails or panics is tried again, and then set aside. In between others get
+//! their turn, so that a step can be cut off at any event.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline_store::{EntityFilter, NewJob, ProcessedEvent, ReadQuery, StateKey, StoreError, StoredEvent};
 use bowline_types::StreamId;
@@ -29,6 +30,9 @@ const REVOCATIONS_MAX: usize = 25;
 
 /// Events that a search reads at a time.
 const SEARCHED_AT_ONCE: usize = 500;
+
+/// How long events are evaluated before others get their turn.
+const TURN: Duration = Duration::from_millis(5);
 
 /// What a page comes to.
 #[derive(Debug, Default)]
@@ -70,26 +74,24 @@ pub(super) async fn hold(
     seen: &mut Seen,
 ) -> Result<Outcome, StoreError> {
     let mut looked = Vec::with_capacity(events.len());
-    {
-        let index = shared.rules.read();
-        let (mut passed_max, mut revocations_max) = (shared.config.step_jobs_max, REVOCATIONS_MAX);
-        for event in events {
-            if passed_max == 0 || revocations_max == 0 {
-                break;
-            }
-            revocations_max -= usize::from(event.envelope.event_type == REVOKED);
-            looked.push(attempt(shared.config.tries_max, || {
-                let began = Instant::now();
-                let facts = Facts::of(event)?;
-                let (passed, looked_at) = index.passed(&facts, seen);
-                counter!(EVALUATED).increment(looked_at as u64);
-                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                Ok(Looked { facts, passed, revoked: None, micros })
-            }));
-            let passed =
-                looked.last().and_then(|look| look.as_ref().ok()).map_or(0, |look| look.passed.len());
-            passed_max = passed_max.saturating_sub(passed);
+    let mut turn = Turn::new();
+    let (mut passed_max, mut revocations_max) = (shared.config.step_jobs_max, REVOCATIONS_MAX);
+    for event in events {
+        if passed_max == 0 || revocations_max == 0 {
+            break;
         }
+        revocations_max -= usize::from(event.envelope.event_type == REVOKED);
+        let look = attempt(shared.config.tries_max, || {
+            let began = Instant::now();
+            let facts = Facts::of(event)?;
+            let (passed, looked_at) = shared.rules.read().passed(&facts, seen);
+            counter!(EVALUATED).increment(looked_at as u64);
+            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Ok(Looked { facts, passed, revoked: None, micros })
+        });
+        passed_max = passed_max.saturating_sub(look.as_ref().map_or(0, |look| look.passed.len()));
+        looked.push(look);
+        turn.give().await;
     }
     find_revoked(shared, stream, &mut looked, seen).await?;
     let mut keys = Vec::new();
@@ -107,8 +109,25 @@ pub(super) async fn hold(
             Ok((look, effects))
         });
         outcome.add(shared, event, done, recall);
+        turn.give().await;
     }
     Ok(outcome)
+}
+
+/// Since when this task has not let others have their turn.
+struct Turn(Instant);
+
+impl Turn {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    async fn give(&mut self) {
+        if self.0.elapsed() >= TURN {
+            tokio::task::yield_now().await;
+            self.0 = Instant::now();
+        }
+    }
 }
 
 /// What one event does, before it is done.
@@ -220,15 +239,22 @@ async fn find_revoked(
     if !shared.rules.read().remembers() {
         return Ok(());
     }
-    for look in looked.iter_mut().flatten() {
+    for entry in looked.iter_mut() {
+        let Ok(look) = entry else { continue };
         if look.facts.event_type != REVOKED || look.facts.tenant_id.is_some() {
             continue;
         }
         let Some(facts) = feedback(shared, stream, &look.facts).await? else { continue };
-        let passed = shared.rules.read().passed(&facts, seen).0;
-        let passed: Vec<Arc<Rule>> = passed.into_iter().filter(|rule| rule.is_stateful).collect();
-        if !passed.is_empty() {
-            look.revoked = Some(Box::new(Revoked { facts, passed, is_revoked: !look.facts.retracts }));
+        let passed = attempt(shared.config.tries_max, || Ok(shared.rules.read().passed(&facts, seen).0));
+        match passed {
+            Ok(mut passed) => {
+                passed.retain(|rule| rule.is_stateful);
+                if !passed.is_empty() {
+                    let is_revoked = !look.facts.retracts;
+                    look.revoked = Some(Box::new(Revoked { facts, passed, is_revoked }));
+                }
+            }
+            Err(trouble) => *entry = Err(trouble),
         }
     }
     Ok(())

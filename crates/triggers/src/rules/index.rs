@@ -3,8 +3,9 @@
 //! A trigger is filed under the values that its equalities ask for, and within these by one bound. Triggers that ask
 //! for the same fields share a shape, and an event is looked up once a shape. What is found is only a candidate.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use bowline_types::TenantId;
@@ -12,10 +13,11 @@ use uuid::Uuid;
 
 use super::LINE;
 use super::decimal::Decimal;
-use super::facts::{Facts, number};
+use super::facts::Facts;
 use super::fields::selectivity;
-use super::node::Expected;
+use super::node::{Expected, Node};
 use super::paths::{Bound, Equal, Form, Way, ways};
+use super::shape::{Filed, Shape, combinations};
 use super::trigger::Rule;
 
 /// Shapes of one scope at most; what would need one more is filed under one field.
@@ -38,42 +40,6 @@ enum Scope {
     Line(TenantId),
 }
 
-/// The triggers with the same fields.
-#[derive(Debug)]
-struct Shape {
-    fields: Box<[(Box<str>, Form)]>,
-    buckets: HashMap<u64, Bucket, Plain>,
-}
-
-/// The triggers with the same values.
-#[derive(Debug)]
-enum Bucket {
-    One(u32),
-    Many(Box<Many>),
-}
-
-#[derive(Debug, Default)]
-struct Many {
-    plain: Vec<u32>,
-    bounds: Vec<Bounds>,
-}
-
-/// Triggers in the order of what they ask of a field.
-#[derive(Debug)]
-struct Bounds {
-    field: Box<str>,
-    at_least: bool,
-    by_number: BTreeMap<Decimal, Vec<u32>>,
-}
-
-/// Where a trigger is filed.
-#[derive(Debug)]
-struct Filed {
-    shape: u32,
-    values: u64,
-    bound: Option<Box<(Box<str>, bool, Decimal)>>,
-}
-
 #[derive(Debug)]
 struct Slot {
     rule: Arc<Rule>,
@@ -94,11 +60,10 @@ pub(crate) struct Index {
     lines: HashMap<TenantId, usize>,
 }
 
-/// Which triggers an event was held against already; one for whoever looks up.
+/// Room for what an event leads to; one for whoever looks up.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    marks: Vec<u32>,
-    mark: u32,
+    slots: Vec<u32>,
 }
 
 impl Index {
@@ -168,43 +133,30 @@ impl Index {
     /// Whether nothing is left of the triggers that were in it.
     #[cfg(test)]
     pub(crate) fn is_bare(&self) -> bool {
-        let is_empty = |shape: &Shape| shape.buckets.is_empty();
-        self.by_id.is_empty() && self.stateful == 0 && self.shapes.iter().flatten().all(is_empty)
+        self.by_id.is_empty() && self.stateful == 0 && self.shapes.iter().flatten().all(Shape::is_bare)
     }
 
     /// The triggers that an event passes, and how many were looked at.
     pub(crate) fn passed(&self, facts: &Facts, seen: &mut Seen) -> (Vec<Arc<Rule>>, usize) {
-        seen.mark = seen.mark.wrapping_add(1);
-        if seen.mark == 0 || seen.marks.len() < self.slots.len() {
-            seen.marks.clear();
-            seen.marks.resize(self.slots.len(), 0);
-            seen.mark = 1;
-        }
-        let (mut passed, mut looked_at) = (Vec::new(), 0);
-        let mut look = |slot: u32| {
-            let Some(mark) = seen.marks.get_mut(slot as usize) else { return };
-            if std::mem::replace(mark, seen.mark) == seen.mark {
-                return;
-            }
-            looked_at += 1;
-            if let Some(Some(found)) = self.slots.get(slot as usize)
-                && found.rule.passes(facts)
-            {
-                passed.push(Arc::clone(&found.rule));
-            }
-        };
+        let slots = &mut seen.slots;
+        slots.clear();
         for scope in Self::scopes_of(facts) {
             let shapes = self.scopes.get(&scope).and_then(|scope| self.shapes.get(*scope as usize));
-            for shape in shapes.into_iter().flatten() {
-                let bucket = self.values_of(shape, facts).and_then(|values| shape.buckets.get(&values));
-                match bucket {
-                    Some(Bucket::One(slot)) => look(*slot),
-                    Some(Bucket::Many(many)) => many.each(facts, &mut look),
-                    None => {}
-                }
-            }
+            shapes.into_iter().flatten().for_each(|shape| shape.find(&self.hashing, facts, slots));
         }
-        (passed, looked_at)
+        // Several ways may lead to one trigger.
+        slots.sort_unstable();
+        slots.dedup();
+        let rules = || {
+            let found = slots.iter().filter_map(|slot| self.slots.get(*slot as usize)?.as_ref());
+            found.map(|slot| &slot.rule)
+        };
+        // Of many triggers none is in a cache, and waiting for one after the other is what takes the time. Read like
+        // this, which asks for nothing that was read before, they come together.
+        black_box(rules().fold(0, |sum, rule| sum ^ rule.created_at.micros()));
+        black_box(rules().filter(|rule| rule.conditions.first().is_some_and(Node::is_plain)).count());
+        let passed = rules().filter(|rule| rule.passes(facts)).map(Arc::clone).collect();
+        (passed, slots.len())
     }
 
     fn scopes_of(facts: &Facts) -> Vec<Scope> {
@@ -241,7 +193,7 @@ impl Index {
                 let Bound { field, at_least, number } = bound;
                 Box::new((Box::from(*field), *at_least, (*number).clone()))
             });
-            for values in self.combinations(&way.equals) {
+            for values in combinations(&self.hashing, &way.equals) {
                 let place = Filed { shape, values, bound: bound.clone() };
                 let shapes = self.shapes.get_mut(scope as usize);
                 if let Some(shape) = shapes.and_then(|shapes| shapes.get_mut(shape as usize)) {
@@ -269,20 +221,12 @@ impl Index {
         kept.sort_by(|left, right| (left.field, left.form).cmp(&(right.field, right.form)));
         let Some(shapes) = self.shapes.get_mut(scope as usize) else { return 0 };
         loop {
-            let same = |shape: &Shape| {
-                shape.fields.len() == kept.len()
-                    && shape
-                        .fields
-                        .iter()
-                        .zip(&kept)
-                        .all(|(field, equal)| (&*field.0, field.1) == (equal.field, equal.form))
-            };
             let max = match kept.len() {
                 0 => usize::MAX,
                 1 => NARROW_SHAPES_MAX,
                 _ => SHAPES_MAX,
             };
-            let found = shapes.iter().position(same);
+            let found = shapes.iter().position(|shape| shape.is_of(&kept));
             if found.is_none() && shapes.len() >= max {
                 // One field is left of several, none of one.
                 let best = kept.iter().max_by_key(|equal| selectivity(equal.field)).cloned();
@@ -290,178 +234,12 @@ impl Index {
                 continue;
             }
             let place = found.unwrap_or_else(|| {
-                let fields = kept.iter().map(|equal| (equal.field.into(), equal.form)).collect();
-                shapes.push(Shape { fields, buckets: HashMap::default() });
+                shapes.push(Shape::new(&kept));
                 shapes.len() - 1
             });
             // The caller's lifetime is that of the rule, which these have.
             way.equals = kept;
             return u32::try_from(place).unwrap_or(u32::MAX);
         }
-    }
-
-    /// A name for each combination of values.
-    fn combinations(&self, equals: &[Equal<'_>]) -> Vec<u64> {
-        let mut hashers = vec![self.hashing.build_hasher()];
-        for equal in equals {
-            let joined = hashers.iter().flat_map(|hasher| {
-                equal.values.iter().map(|value| {
-                    let mut hasher = hasher.clone();
-                    name_value(&mut hasher, value);
-                    hasher
-                })
-            });
-            hashers = joined.collect();
-        }
-        let mut names: Vec<u64> = hashers.iter().map(Hasher::finish).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// The name of the values that an event has in a shape's fields; none if it lacks one.
-    fn values_of(&self, shape: &Shape, facts: &Facts) -> Option<u64> {
-        let mut hasher = self.hashing.build_hasher();
-        for (field, form) in &shape.fields {
-            let value = facts.get(field)?;
-            match form {
-                Form::Number => name_number(&mut hasher, &number(value)?),
-                Form::Text => name_text(&mut hasher, value.as_str()?),
-                Form::Flag => hasher.write_u8(u8::from(value.as_bool()?)),
-            }
-        }
-        Some(hasher.finish())
-    }
-}
-
-fn name_value(hasher: &mut impl Hasher, value: &Expected) {
-    match value {
-        Expected::Number(number) => name_number(hasher, number),
-        Expected::Text(text) => name_text(hasher, text),
-        Expected::Flag(flag) => hasher.write_u8(u8::from(*flag)),
-        Expected::List(_) | Expected::Nothing => {}
-    }
-}
-
-fn name_number(hasher: &mut impl Hasher, number: &Decimal) {
-    match number {
-        Decimal::Small(units) => hasher.write_i128(*units),
-        Decimal::Large(_) => name_text(hasher, &number.to_string()),
-    }
-}
-
-fn name_text(hasher: &mut impl Hasher, text: &str) {
-    hasher.write(text.as_bytes());
-    hasher.write_u8(0xff);
-}
-
-impl Shape {
-    fn put(&mut self, place: &Filed, slot: u32) {
-        if place.bound.is_none() && !self.buckets.contains_key(&place.values) {
-            self.buckets.insert(place.values, Bucket::One(slot));
-            return;
-        }
-        let bucket = self.buckets.entry(place.values).or_insert_with(|| Bucket::Many(Box::default()));
-        if let Bucket::One(other) = bucket {
-            *bucket = Bucket::Many(Box::new(Many { plain: vec![*other], bounds: Vec::new() }));
-        }
-        let Bucket::Many(many) = bucket else { return };
-        let Some(bound) = &place.bound else {
-            many.plain.push(slot);
-            return;
-        };
-        let (field, at_least, number) = &**bound;
-        let same = |bounds: &Bounds| bounds.field == *field && bounds.at_least == *at_least;
-        let at = many.bounds.iter().position(same).unwrap_or_else(|| {
-            let by_number = BTreeMap::new();
-            many.bounds.push(Bounds { field: field.clone(), at_least: *at_least, by_number });
-            many.bounds.len() - 1
-        });
-        if let Some(bounds) = many.bounds.get_mut(at) {
-            bounds.by_number.entry(number.clone()).or_default().push(slot);
-        }
-    }
-
-    fn take(&mut self, place: &Filed, slot: u32) {
-        let Some(bucket) = self.buckets.get_mut(&place.values) else { return };
-        let is_empty = match bucket {
-            Bucket::One(_) => true,
-            Bucket::Many(many) => {
-                many.take(place, slot);
-                many.plain.is_empty() && many.bounds.is_empty()
-            }
-        };
-        if is_empty {
-            self.buckets.remove(&place.values);
-        }
-    }
-}
-
-impl Many {
-    fn take(&mut self, place: &Filed, slot: u32) {
-        let Some(bound) = &place.bound else {
-            if let Some(at) = self.plain.iter().position(|known| *known == slot) {
-                self.plain.swap_remove(at);
-            }
-            return;
-        };
-        let (field, at_least, number) = &**bound;
-        for bounds in &mut self.bounds {
-            if bounds.field == *field
-                && bounds.at_least == *at_least
-                && let Some(slots) = bounds.by_number.get_mut(number)
-            {
-                slots.retain(|known| *known != slot);
-                if slots.is_empty() {
-                    bounds.by_number.remove(number);
-                }
-            }
-        }
-        self.bounds.retain(|bounds| !bounds.by_number.is_empty());
-    }
-
-    fn each(&self, facts: &Facts, look: &mut impl FnMut(u32)) {
-        self.plain.iter().for_each(|slot| look(*slot));
-        for bounds in &self.bounds {
-            let Some(actual) = facts.get(&bounds.field).and_then(number) else { continue };
-            // Bounds that are just met are candidates of either kind.
-            let met = if bounds.at_least {
-                bounds.by_number.range(..=actual)
-            } else {
-                bounds.by_number.range(actual..)
-            };
-            met.flat_map(|(_, slots)| slots).for_each(|slot| look(*slot));
-        }
-    }
-}
-
-/// Keys that are hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-struct Plain;
-
-impl BuildHasher for Plain {
-    type Hasher = PlainHasher;
-
-    fn build_hasher(&self) -> PlainHasher {
-        PlainHasher(0)
-    }
-}
-
-#[derive(Debug)]
-struct PlainHasher(u64);
-
-impl Hasher for PlainHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
     }
 }

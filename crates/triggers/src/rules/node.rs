@@ -201,6 +201,11 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// Whether it is one comparison.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Test(_))
+    }
+
     /// Whether something in it remembers.
     pub(crate) fn is_stateful(&self) -> bool {
         match self {

@@ -64,3 +64,11 @@ on_both! {
         a_back_test_finds_every_time,
     }
 }
+
+mod locked {
+    on! { Postgres:
+        matching {
+            no_event_is_blamed_for_a_store_that_is_slow,
+        }
+    }
+}

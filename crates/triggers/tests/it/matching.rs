@@ -210,3 +210,24 @@ pub(crate) async fn many_matches_of_one_event_are_all_written(place: Arc<Place>)
     assert_eq!(process.jobs(None).await.len(), 360);
     process.stop().await;
 }
+
+pub(crate) async fn no_event_is_blamed_for_a_store_that_is_slow(place: Arc<Place>) {
+    let config = MatchingConfig { step_secs_max: 1, tries_max: 2, ..quick() };
+    let process = Process::matching(&place, config).await;
+    process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
+    append(&process.store, vec![feedback(1, json!({}))]).await;
+    matched_up_to(&process, chain(), 1).await;
+    // What the process waits for may take all of its connections.
+    let beside = place.open().await;
+    // For longer than all tries would take.
+    let unlock = place.lock("action_jobs").await;
+    let stored = append(&process.store, vec![feedback(2, json!({}))]).await.remove(0);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(beside.cursor(FOLLOWER, chain()).await.unwrap(), 1);
+    drop(unlock);
+    until("the cursor", || async { beside.cursor(FOLLOWER, chain()).await.unwrap() >= 2 }).await;
+    let row = beside.processed_event(chain(), stored.envelope.event_id).await.unwrap().unwrap();
+    assert_eq!((row.problem, row.actions_enqueued), (None, 1));
+    assert_eq!(process.jobs(None).await.len(), 2);
+    process.stop().await;
+}

@@ -91,6 +91,21 @@ impl Place {
         }
     }
 
+    /// Keeps everybody from a table until the connection is closed; on PostgreSQL.
+    pub(crate) async fn lock(&self, table: &str) -> PgConnection {
+        let Self::Database { server, name } = self else { panic!("SQLite has no locks of tables") };
+        let mut connection = PgConnection::connect(&Self::of_database(server, name)).await.unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut connection).await.unwrap();
+        connection
+    }
+
+    fn of_database(server: &str, name: &str) -> String {
+        let (address, options) = server.split_once('?').unwrap_or((server, ""));
+        let (address, _) = address.rsplit_once('/').unwrap();
+        format!("{address}/{name}?{options}")
+    }
+
     /// Opens the store as one more process does.
     pub(crate) async fn open(&self) -> Arc<dyn LineStore> {
         match self {
@@ -99,9 +114,7 @@ impl Place {
                 Arc::new(SqliteStore::open(config).await.unwrap().0)
             }
             Self::Database { server, name } => {
-                let (address, options) = server.split_once('?').unwrap_or((server, ""));
-                let (address, _) = address.rsplit_once('/').unwrap();
-                let config = PostgresConfig::at(format!("{address}/{name}?{options}"));
+                let config = PostgresConfig::at(Self::of_database(server, name));
                 let config = PostgresConfig { connections_max: 6, ..config };
                 Arc::new(PostgresStore::open(config).await.unwrap().0)
             }
