@@ -27,6 +27,8 @@ pub struct DeliveryConfig {
     pub poll_ms: u64,
     /// Seconds that deliveries under way get when the process stops.
     pub drain_secs: u64,
+    /// Hours that a job waits behind open circuit breakers before it becomes a dead letter.
+    pub barred_hours_max: u64,
     /// Days for which delivered and cancelled jobs are kept, with their attempts; dead letters stay.
     pub jobs_keep_days: u64,
     /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
@@ -51,6 +53,7 @@ impl Default for DeliveryConfig {
             lease_secs: 60,
             poll_ms: 1_000,
             drain_secs: 10,
+            barred_hours_max: 24,
             jobs_keep_days: 30,
             allow: Vec::new(),
             telegram_api_url: "https://api.telegram.org".to_owned(),
@@ -73,6 +76,7 @@ impl DeliveryConfig {
             ("lease_secs", self.lease_secs, 3, 3_600),
             ("poll_ms", self.poll_ms, 10, 60_000),
             ("drain_secs", self.drain_secs, 0, 600),
+            ("barred_hours_max", self.barred_hours_max, 1, 8_760),
         ] {
             if value < min || value > max {
                 problems.push(format!("triggers.delivery.{name} is {value}: take {min} to {max}"));
@@ -129,6 +133,7 @@ mod tests {
             (DeliveryConfig { allow: vec!["nonsense".to_owned()], ..default() }, "allow"),
             (DeliveryConfig { telegram_api_url: "ftp://h".to_owned(), ..default() }, "telegram_api_url"),
             (DeliveryConfig { lease_secs: 1, ..default() }, "lease_secs"),
+            (DeliveryConfig { barred_hours_max: 0, ..default() }, "barred_hours_max"),
         ] {
             assert!(config.problems().join(";").contains(named), "{named}");
         }
