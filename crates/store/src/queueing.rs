@@ -46,6 +46,10 @@ pub(crate) fn redelivered(filter: &JobFilter) -> &'static str {
 /// The states, as a list in SQL, of jobs that are over.
 pub(crate) const ENDED: &str = "'succeeded', 'dead', 'cancelled'";
 
+/// Of them, in SQL and as an index finds the oldest ones, those that are forgotten soon, and dead letters.
+pub(crate) const OVER: [&str; 2] = ["state IN ('succeeded', 'cancelled')", "ended_at"];
+pub(crate) const DEAD: [&str; 2] = ["state = 'dead'", "created_at"];
+
 /// Sorts jobs as they are claimed.
 pub(crate) fn in_order_of_claims(jobs: &mut [JobRecord]) {
     jobs.sort_by_key(claim_order);

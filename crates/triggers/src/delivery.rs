@@ -8,6 +8,7 @@
 mod action;
 mod actions;
 mod address;
+mod bench;
 mod breakers;
 mod catalog;
 mod conclusion;

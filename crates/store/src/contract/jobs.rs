@@ -98,6 +98,9 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// Deletes delivered and cancelled jobs that ended before `before`, with their attempts: `limit` at most.
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError>;
 
+    /// Deletes dead letters that were given up before `before`, with their attempts: `limit` at most.
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError>;
+
     /// Circuit breakers that are not closed, or were asked for by key.
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError>;
 

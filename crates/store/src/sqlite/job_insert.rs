@@ -106,9 +106,9 @@ impl<'t> Tags<'t> {
 
     /// Keeps what was given.
     pub(super) fn write(self) -> Result<(), Failure> {
-        let mut write = self
-            .transaction
-            .prepare_cached("INSERT OR REPLACE INTO job_tags (tenant_id, last_tag, lanes) VALUES (?1, ?2, ?3)")?;
+        let mut write = self.transaction.prepare_cached(
+            "INSERT OR REPLACE INTO job_tags (tenant_id, last_tag, lanes) VALUES (?1, ?2, ?3)",
+        )?;
         for (tenant_id, lanes) in self.lanes {
             write.execute((tenant_id.as_bytes(), lanes.last_tag(), lanes.text()))?;
         }

@@ -29,8 +29,10 @@ pub struct DeliveryConfig {
     pub drain_secs: u64,
     /// Hours that a job waits behind open circuit breakers before it becomes a dead letter.
     pub barred_hours_max: u64,
-    /// Days for which delivered and cancelled jobs are kept, with their attempts; dead letters stay.
+    /// Days for which delivered and cancelled jobs are kept, with their attempts.
     pub jobs_keep_days: u64,
+    /// Days for which dead letters are kept; 0 for until somebody purges them.
+    pub dead_letters_keep_days: u64,
     /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
     pub allow: Vec<String>,
     /// Where the Telegram Bot API is.
@@ -55,6 +57,7 @@ impl Default for DeliveryConfig {
             drain_secs: 10,
             barred_hours_max: 24,
             jobs_keep_days: 30,
+            dead_letters_keep_days: 0,
             allow: Vec::new(),
             telegram_api_url: "https://api.telegram.org".to_owned(),
             telegram_bot_token: None,

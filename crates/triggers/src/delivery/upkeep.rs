@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_runtime::Shutdown;
-use bowline_store::{ChangeKind, RedisQueue, StoreError, relay_once};
+use bowline_store::{BuriedJob, ChangeKind, RedisQueue, StoreError, relay_once};
 use bowline_types::Timestamp;
 use metrics::gauge;
 use tokio::time::Instant;
@@ -120,6 +120,11 @@ async fn tidy(shared: &Shared, given_up: &GivenUp) -> Result<(), StoreError> {
         if jobs.is_empty() {
             break;
         }
+        if let Some(queue) = &shared.queue {
+            let buried: Vec<_> = jobs.into_iter().map(|job| BuriedJob { job, failed_at: now }).collect();
+            // The relay shows what is missing.
+            queue.bury(&buried).await.ok();
+        }
     }
     let depth = shared.store.queue_depth(now).await?;
     gauge!(QUEUE_DEPTH).set(depth.waiting as f64);
@@ -135,7 +140,12 @@ fn hours_before(now: Timestamp, hours: u64) -> Timestamp {
 /// Deletes some of what ended long ago; what is left over is the next round's.
 async fn forget(shared: &Shared, now: Timestamp) -> Result<(), StoreError> {
     let before = hours_before(now, shared.config.jobs_keep_days.saturating_mul(24));
-    shared.store.forget_jobs(before, FORGOTTEN_AT_ONCE).await.map(drop)
+    shared.store.forget_jobs(before, FORGOTTEN_AT_ONCE).await?;
+    let days = shared.config.dead_letters_keep_days;
+    if days > 0 {
+        shared.store.forget_dead(hours_before(now, days.saturating_mul(24)), FORGOTTEN_AT_ONCE).await?;
+    }
+    Ok(())
 }
 
 /// Fills Redis with the jobs that are due until the shutdown begins.

@@ -79,7 +79,8 @@ impl Pressure {
 
     /// Gives up what organizations have too much of; returns how many jobs.
     async fn make_room(&self, store: &dyn LineStore, waiting: u64, now: Timestamp) -> u64 {
-        if waiting <= self.of_tenant || !self.is_due() {
+        let looks = waiting > self.of_tenant && (waiting >= self.critical || self.is_due());
+        if !looks {
             self.given_up.add(&[]);
             return 0;
         }

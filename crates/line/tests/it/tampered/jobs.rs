@@ -95,6 +95,10 @@ impl JobStore for TamperedStore {
         self.store.forget_jobs(before, limit).await
     }
 
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.store.forget_dead(before, limit).await
+    }
+
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {
         self.store.breakers(keys).await
     }

@@ -220,12 +220,12 @@ pub(super) async fn reclaim(pool: &PgPool, changes: &Changes, now: Timestamp) ->
                           ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)"
     );
     let reclaimed = sqlx::query(AssertSqlSafe(sql))
-    .bind(now.to_chrono())
-    .bind(RECLAIMED_MAX)
-    .bind(LEASE_RAN_OUT)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+        .bind(now.to_chrono())
+        .bind(RECLAIMED_MAX)
+        .bind(LEASE_RAN_OUT)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
     if reclaimed > 0 {
         let epoch = bump(&mut transaction, ChangeKind::Jobs).await?;
         transaction.commit().await?;

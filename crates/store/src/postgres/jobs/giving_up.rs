@@ -19,11 +19,7 @@ fn give_up(which: &str) -> String {
     )
 }
 
-pub(super) async fn barred(
-    pool: &PgPool,
-    before: Timestamp,
-    now: Timestamp,
-) -> sqlx::Result<Vec<JobRecord>> {
+pub(super) async fn barred(pool: &PgPool, before: Timestamp, now: Timestamp) -> sqlx::Result<Vec<JobRecord>> {
     let sql = give_up(
         "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND barred_since < $3
          ORDER BY barred_since LIMIT $4 FOR UPDATE SKIP LOCKED",

@@ -219,19 +219,26 @@ pub(super) async fn purge(pool: &PgPool, filter: &JobFilter) -> sqlx::Result<Vec
     rows.iter().map(|row| row.try_get("job_id")).collect()
 }
 
-pub(super) async fn forget(pool: &PgPool, before: Timestamp, limit: u64) -> sqlx::Result<u64> {
-    let gone: i64 = sqlx::query_scalar(
+/// Deletes what ended before a moment: of a kind, in the order of one of its indexes.
+pub(super) async fn forget(
+    pool: &PgPool,
+    [kind, order]: [&str; 2],
+    before: Timestamp,
+    limit: u64,
+) -> sqlx::Result<u64> {
+    let sql = format!(
         "WITH gone AS (
              DELETE FROM action_jobs WHERE job_id IN (
-                 SELECT job_id FROM action_jobs WHERE state IN ('succeeded', 'cancelled') AND ended_at < $1
-                 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 SELECT job_id FROM action_jobs WHERE {kind} AND {order} < $1 AND ended_at < $1
+                 ORDER BY {order} LIMIT $2 FOR UPDATE SKIP LOCKED)
              RETURNING job_id),
          forgotten AS (DELETE FROM action_results r USING gone WHERE r.job_id = gone.job_id)
-         SELECT count(*) FROM gone",
-    )
-    .bind(before.to_chrono())
-    .bind(signed(limit))
-    .fetch_one(pool)
-    .await?;
+         SELECT count(*) FROM gone"
+    );
+    let gone: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(before.to_chrono())
+        .bind(signed(limit))
+        .fetch_one(pool)
+        .await?;
     Ok(gone.unsigned_abs())
 }

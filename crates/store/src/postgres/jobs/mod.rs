@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::{refuse, refuse_commit};
+use crate::queueing::{DEAD, OVER};
 use crate::{
     AttemptRecord, BreakerKey, BreakerRecord, BreakerReport, Claim, ClaimedJob, JobFilter, JobRecord,
     JobReport, JobStore, QueueDepth, StoreError,
@@ -108,7 +109,11 @@ impl JobStore for PostgresStore {
     }
 
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
-        self.counted(keeping::forget(self.pool()?, before, limit).await.map_err(|e| refuse_commit(&e)))
+        self.counted(keeping::forget(self.pool()?, OVER, before, limit).await.map_err(|e| refuse_commit(&e)))
+    }
+
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.counted(keeping::forget(self.pool()?, DEAD, before, limit).await.map_err(|e| refuse_commit(&e)))
     }
 
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {

@@ -191,9 +191,8 @@ pub(super) fn extend(
     }
     // Nobody else writes between the look and this.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut statement = transaction.prepare_cached(
-        "UPDATE action_jobs SET lease_until = ?2 WHERE job_id = ?1 AND state = 'running'",
-    )?;
+    let mut statement = transaction
+        .prepare_cached("UPDATE action_jobs SET lease_until = ?2 WHERE job_id = ?1 AND state = 'running'")?;
     for job_id in ending {
         statement.execute((job_id.as_bytes(), lease_until.micros()))?;
     }

@@ -52,9 +52,8 @@ pub(super) fn crowded(connection: &Connection, waiting_max: u64) -> Result<Vec<(
         "SELECT tenant_id, count(*) - ?1 FROM action_jobs INDEXED BY action_jobs_due WHERE state = 'waiting'
          GROUP BY tenant_id HAVING count(*) > ?1",
     )?;
-    let found = statement.query_map([signed(waiting_max)], |row| {
-        Ok((TenantId::from_bytes(fixed(row, 0)?), row.get(1)?))
-    })?;
+    let found = statement
+        .query_map([signed(waiting_max)], |row| Ok((TenantId::from_bytes(fixed(row, 0)?), row.get(1)?)))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 

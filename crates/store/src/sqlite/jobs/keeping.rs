@@ -204,13 +204,19 @@ fn forget_attempts(transaction: &Transaction<'_>, jobs: &[Uuid]) -> Result<(), F
     Ok(())
 }
 
-pub(super) fn forget(connection: &mut Connection, before: Timestamp, limit: u64) -> Result<u64, Failure> {
+/// Deletes what ended before a moment: of a kind, in the order of one of its indexes.
+pub(super) fn forget(
+    connection: &mut Connection,
+    [kind, order]: [&str; 2],
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut statement = transaction.prepare_cached(
+    let mut statement = transaction.prepare_cached(&format!(
         "DELETE FROM action_jobs WHERE job_id IN (
-             SELECT job_id FROM action_jobs WHERE state IN ('succeeded', 'cancelled') AND ended_at < ?1
-             ORDER BY ended_at LIMIT ?2) RETURNING job_id",
-    )?;
+             SELECT job_id FROM action_jobs WHERE {kind} AND {order} < ?1 AND ended_at < ?1
+             ORDER BY {order} LIMIT ?2) RETURNING job_id"
+    ))?;
     let gone = statement.query_map((before.micros(), signed(limit)), |row| uuid(row, 0))?;
     let gone = gone.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);

@@ -14,6 +14,7 @@ use bowline_types::Timestamp;
 use uuid::Uuid;
 
 use super::SqliteStore;
+use crate::queueing::{DEAD, OVER};
 use crate::{
     AttemptRecord, BreakerKey, BreakerRecord, BreakerReport, Claim, ClaimedJob, JobFilter, JobRecord,
     JobReport, JobStore, QueueDepth, StoreError,
@@ -125,7 +126,11 @@ impl JobStore for SqliteStore {
     }
 
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
-        self.writer.run(move |connection| keeping::forget(connection, before, limit)).await
+        self.writer.run(move |connection| keeping::forget(connection, OVER, before, limit)).await
+    }
+
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.writer.run(move |connection| keeping::forget(connection, DEAD, before, limit)).await
     }
 
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {
