@@ -145,7 +145,7 @@ async fn stops(engine: Engine, within: &'static str, says: &str, reports: bool) 
 }
 
 async fn who_cannot_write_reports_stops_and_says_so(engine: Engine) {
-    stops(engine, "delivery::reports::Reports", "reports are written", true).await;
+    stops(engine, "delivery/reports.rs", "reports are written", true).await;
 }
 
 async fn who_cannot_prolong_claims_stops_and_says_so(engine: Engine) {
