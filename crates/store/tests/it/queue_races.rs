@@ -90,7 +90,7 @@ impl Stage {
             for condition_id in conditions {
                 let key =
                     |number: u32| StateKey { trigger_id, condition_id, stream, subject: number.to_string() };
-                let state = |number: u32| (key(number), (number % 3 > 0).then(|| "{}".to_owned()));
+                let state = |number: u32| (key(number), (!number.is_multiple_of(3)).then(|| "{}".to_owned()));
                 next.state.extend(shuffled((0..12).map(state)).into_iter().take(8));
             }
         }

@@ -95,6 +95,13 @@ async fn what_was_lost_is_not_begun(engine: Engine) {
     assert_eq!(claimed.len(), 3);
     looked_after(&rig).await;
     answer.send(true).unwrap();
+    // It goes on to others' jobs when it is through with these.
+    let other = Receiver::start(|_, _| Reply::status(200)).await;
+    let quick = rig
+        .trigger_of(TenantId::random(), "rest", json!({ "url": other.url("/") }), Default::default())
+        .await;
+    let fresh = rig.jobs(&quick, 1).await[0];
+    rig.until_state(fresh, JobState::Succeeded).await;
     running.stop().await;
     assert_eq!(receiver.count(), 1, "a job was begun that is another worker's");
     for job in jobs {
