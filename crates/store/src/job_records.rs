@@ -6,6 +6,12 @@ use uuid::Uuid;
 
 use crate::BreakerSettings;
 
+/// The lowest priority of a job; what is kept of a lower one counts as this.
+pub const PRIORITY_MIN: i32 = -10;
+
+/// The highest priority of a job; what is kept of a higher one counts as this.
+pub const PRIORITY_MAX: i32 = 10;
+
 /// A job to be: one action of one trigger for one occurrence. Its id is made of these three, and is the idempotency
 /// key of every delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +26,7 @@ pub struct NewJob {
     pub action_id: Uuid,
     /// `rest`, `telegram` or `mcp`.
     pub action_type: String,
-    /// Higher goes first.
+    /// Higher goes first among its tenant's, [`PRIORITY_MIN`] to [`PRIORITY_MAX`].
     pub priority: i32,
     /// The event's stream.
     pub stream: StreamId,
@@ -77,7 +83,7 @@ pub struct JobRecord {
     pub job: NewJob,
     /// Where it is.
     pub state: JobState,
-    /// Its place among jobs of its priority: lower goes first.
+    /// Its place among all jobs: lower goes first; among equal ones higher priority does.
     pub tag: u64,
     /// Attempts that were begun.
     pub attempts: u32,
@@ -106,7 +112,7 @@ pub struct ClaimedJob {
 /// Which jobs a worker wants.
 #[derive(Debug, Clone)]
 pub enum Claim {
-    /// Those that are due, fairly among tenants, higher priority first: `limit` at most.
+    /// Those that are due, tenants in turns, each one's higher priority first: `limit` at most.
     Next {
         /// How many at most.
         limit: usize,
@@ -168,8 +174,13 @@ pub enum JobEnd {
     Retry {
         /// Not before.
         due_at: Timestamp,
-        /// Whether the attempt counts: one that a circuit breaker kept from being made does not.
+        /// Whether an attempt was made, and counts.
         counts: bool,
+    },
+    /// A circuit breaker kept the attempt from being made: it waits again, until then, and no attempt counts.
+    Barred {
+        /// Not before.
+        due_at: Timestamp,
     },
     /// It is a dead letter now.
     Dead,

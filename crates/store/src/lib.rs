@@ -15,6 +15,7 @@ mod error;
 mod gate;
 mod job_records;
 mod key_records;
+mod lanes;
 mod letters;
 mod metrics;
 mod migrations;
@@ -50,7 +51,7 @@ pub use error::StoreError;
 pub use gate::{Room, WriteGate};
 pub use job_records::{
     AttemptRecord, AttemptStatus, BreakerKey, BreakerRecord, BreakerReport, BreakerState, Claim, ClaimedJob,
-    JobEnd, JobFilter, JobRecord, JobReport, JobState, NewJob, QueueDepth,
+    JobEnd, JobFilter, JobRecord, JobReport, JobState, NewJob, PRIORITY_MAX, PRIORITY_MIN, QueueDepth,
 };
 pub use key_records::{
     AgentKeyFilter, AgentKeyName, ApiKeyFilter, ChangedKey, HashPrefix, KeyChange, KeyRotation, Retire,

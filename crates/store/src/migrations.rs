@@ -38,6 +38,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     12 "0012_triggers",
     13 "0013_jobs",
     14 "0014_operators_view",
+    15 "0015_queue_order",
+    16 "0016_stalled_jobs",
 ];
 
 /// From this version on commitments may be corrected, and have a place in their chain.

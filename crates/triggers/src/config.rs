@@ -58,6 +58,9 @@ pub struct MatchingConfig {
     pub queue_high_depth: u64,
     /// Waiting jobs from which on nothing more is matched until there are fewer.
     pub queue_critical_depth: u64,
+    /// Waiting jobs of one organization; beyond it those of its jobs that circuit breakers bar or that were tried before
+    /// become dead letters, the oldest first. Below `queue_critical_depth`; 0 for two fifths of it.
+    pub queue_tenant_depth: u64,
     /// Days that it is remembered which events were matched.
     pub processed_keep_days: u64,
     /// Whether every event gets a line in the log, a hundred a second at most.
@@ -76,8 +79,19 @@ impl Default for MatchingConfig {
             tries_max: 3,
             queue_high_depth: 10_000,
             queue_critical_depth: 50_000,
+            queue_tenant_depth: 0,
             processed_keep_days: 7,
             log_each_event: true,
+        }
+    }
+}
+
+impl MatchingConfig {
+    /// Waiting jobs that one organization may have before some are given up.
+    pub fn tenant_depth(&self) -> u64 {
+        match self.queue_tenant_depth {
+            0 => (self.queue_critical_depth / 5).saturating_mul(2).max(1),
+            depth => depth,
         }
     }
 }
@@ -110,6 +124,12 @@ impl Config {
         }
         if queue_high_depth > queue_critical_depth {
             problems.push("triggers.matching.queue_high_depth is above queue_critical_depth".to_owned());
+        }
+        let queue_tenant_depth = self.matching.queue_tenant_depth;
+        if queue_tenant_depth != 0 && queue_tenant_depth >= queue_critical_depth {
+            problems.push(format!(
+                "triggers.matching.queue_tenant_depth is {queue_tenant_depth}: take less than queue_critical_depth"
+            ));
         }
         problems.extend(self.delivery.problems());
         problems

@@ -9,6 +9,7 @@ mod action;
 mod actions;
 mod address;
 mod addresses;
+mod bench;
 mod breakers;
 mod catalog;
 mod conclusion;

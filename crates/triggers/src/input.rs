@@ -2,7 +2,7 @@
 //!
 //! An unknown key is refused, so that a misspelled condition never matches everything.
 
-use bowline_store::{BreakerSettings, ConditionRecord, TriggerRecord};
+use bowline_store::{BreakerSettings, ConditionRecord, PRIORITY_MAX, PRIORITY_MIN, TriggerRecord};
 use bowline_types::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -73,7 +73,7 @@ pub struct ActionInput {
     pub id: Option<Uuid>,
     /// `rest`, `telegram` or `mcp`.
     pub action_type: String,
-    /// Higher goes first.
+    /// Among the organization's jobs higher goes first, -10 to 10.
     #[serde(default)]
     pub priority: i32,
     /// Its settings.
@@ -157,7 +157,7 @@ impl TriggerView {
         let shown = record.actions.iter().map(|action| ActionInput {
             id: Some(action.action_id),
             action_type: action.action_type.clone(),
-            priority: action.priority,
+            priority: action.priority.clamp(PRIORITY_MIN, PRIORITY_MAX),
             config: object(actions.masked(action)),
         });
         Self {

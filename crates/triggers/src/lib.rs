@@ -9,6 +9,7 @@ pub mod checks;
 mod config;
 mod delivery;
 mod error;
+mod given_up;
 mod handle;
 mod input;
 mod matching;

@@ -17,12 +17,16 @@ use crate::job_records::{
 };
 
 /// Where jobs live.
+///
+/// `now` is the time that rows get. Leases go by the store's own clock, so that a worker whose clock is wrong neither
+/// loses jobs nor gets others': PostgreSQL's is the server's; SQLite is one process's, and `now` is its clock.
 #[async_trait]
 pub trait JobStore: Debug + Send + Sync + 'static {
     /// Gives waiting jobs to `worker` for `lease`, in one transaction; several workers never get the same one.
     ///
-    /// A tenant with many jobs does not hold up the others: at insertion a job gets a tag, one more than the larger of
-    /// its tenant's last tag and the tag that was claimed last, and claims go by priority and then by tag.
+    /// A tenant with many jobs does not hold up the others, whatever their priority: at insertion a job gets a tag, one
+    /// more than the larger of its tenant's last tag of that priority or a higher one and the highest tag that was
+    /// claimed, and claims go by tag and then by priority (`lanes`).
     async fn claim_jobs(
         &self,
         claim: Claim,
@@ -35,16 +39,26 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// the job's last one changes nothing but that its attempt is kept. Returns the jobs whose reports counted.
     async fn report_jobs(&self, reports: Vec<JobReport>, now: Timestamp) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Prolongs the claims of jobs that are still being worked on.
+    /// Prolongs those of these claims that are still held and have half of `lease` left or less, and returns all that
+    /// are still held. A claim that is not returned is lost: its job may be in another worker's hands.
     async fn extend_claims(
         &self,
         claims: Vec<(Uuid, u32)>,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Vec<(Uuid, u32)>, StoreError>;
 
     /// Lets jobs whose worker's lease has run out wait again; returns how many. The attempt counts.
     async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Gives up jobs that have waited behind open circuit breakers since before that moment, the oldest first: a
+    /// thousand at most. They are dead letters from now on, with that reason. Returns them.
+    async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// Gives up waiting jobs of each tenant that has more than `waiting_max` of them, as many as are too many: those that
+    /// circuit breakers bar or that were tried before, the oldest first, never one that waits for its first attempt. A
+    /// thousand at most; they are dead letters from now on, with that reason. Returns them.
+    async fn give_up_excess(&self, waiting_max: u64, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Jobs that are due and were not handed to the engine yet, in the order of claims; they count as handed over from
     /// now on, until they wait anew.
@@ -83,6 +97,9 @@ pub trait JobStore: Debug + Send + Sync + 'static {
 
     /// Deletes delivered and cancelled jobs that ended before `before`, with their attempts: `limit` at most.
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError>;
+
+    /// Deletes dead letters that were given up before `before`, with their attempts: `limit` at most.
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError>;
 
     /// Circuit breakers that are not closed, or were asked for by key.
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError>;

@@ -1,8 +1,8 @@
 //! Jobs come into the queue, and leave it when the chain takes their event back.
 //!
-//! What becomes of a job afterwards is not decided here.
+//! What becomes of a job afterwards is not decided here. Tags are locked before rows, and rows in the order of their ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_types::{TenantId, Timestamp};
 use sqlx::PgConnection;
@@ -10,10 +10,31 @@ use uuid::Uuid;
 
 use super::rows::signed;
 use crate::NewJob;
+use crate::lanes::Lanes;
 use crate::trigger_records::EVENT_RETRACTED;
 
 /// Jobs that one statement inserts: what one of them takes of memory on both sides.
 const INSERTED_AT_ONCE_MAX: usize = 1_000;
+
+/// Locks the jobs that a step may cancel or bring back, in one order.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    occurrences: &[Uuid],
+    jobs: &[NewJob],
+) -> sqlx::Result<()> {
+    if occurrences.is_empty() || jobs.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "SELECT 1 FROM action_jobs WHERE job_id = ANY($2) OR (occurrence = ANY($1) AND state = 'waiting')
+         ORDER BY job_id FOR UPDATE",
+    )
+    .bind(occurrences)
+    .bind(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map(drop)
+}
 
 /// Cancels the jobs of occurrences that the chain has taken back, if nobody has begun them.
 pub(super) async fn cancel_retracted(
@@ -41,17 +62,20 @@ pub(super) async fn cancel_retracted(
 /// Inserts jobs that are not there; one that a retraction cancelled waits again. Returns how many wait for it.
 pub(super) async fn insert(
     connection: &mut PgConnection,
+    mut tags: Tags,
     jobs: &[NewJob],
     now: Timestamp,
 ) -> sqlx::Result<u64> {
     if jobs.is_empty() {
         return Ok(0);
     }
-    let mut tags = Tags::lock(connection, jobs).await?;
+    let mut placed: Vec<(&NewJob, i64)> =
+        jobs.iter().map(|job| (job, tags.next(job.tenant_id, job.priority))).collect();
+    placed.sort_by_key(|(job, tag)| (job.job_id, *tag));
+    placed.dedup_by_key(|(job, _)| job.job_id);
     let mut inserted = 0;
-    for chunk in jobs.chunks(INSERTED_AT_ONCE_MAX) {
-        let chunk_tags: Vec<i64> = chunk.iter().map(|job| tags.next(job.tenant_id)).collect();
-        inserted += insert_chunk(connection, chunk, chunk_tags, now).await?;
+    for chunk in placed.chunks(INSERTED_AT_ONCE_MAX) {
+        inserted += insert_chunk(connection, chunk, now).await?;
     }
     tags.write(connection).await?;
     Ok(inserted)
@@ -59,27 +83,26 @@ pub(super) async fn insert(
 
 async fn insert_chunk(
     connection: &mut PgConnection,
-    jobs: &[NewJob],
-    tags: Vec<i64>,
+    jobs: &[(&NewJob, i64)],
     now: Timestamp,
 ) -> sqlx::Result<u64> {
-    fn column<T>(jobs: &[NewJob], of: impl Fn(&NewJob) -> T) -> Vec<T> {
-        jobs.iter().map(of).collect()
+    fn column<T>(jobs: &[(&NewJob, i64)], of: impl Fn(&NewJob) -> T) -> Vec<T> {
+        jobs.iter().map(|(job, _)| of(job)).collect()
     }
     let inserted = sqlx::query(
         "INSERT INTO action_jobs AS j (job_id, tenant_id, trigger_id, action_id, action_type, priority,
              stream_tenant_id, stream_store_id, sequence_number, event_id, occurrence, event, state, ready, handed_over,
              tag, attempts, claim, due_at, created_at)
-         SELECT DISTINCT ON (job_id) job_id, tenant_id, trigger_id, action_id, action_type, priority, stream_tenant_id,
+         SELECT job_id, tenant_id, trigger_id, action_id, action_type, priority, stream_tenant_id,
              stream_store_id, sequence_number, event_id, occurrence, event, 'waiting', true, false, tag, 0, 0, $14, $14
          FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::uuid[], $8::uuid[],
              $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bigint[])
              AS n (job_id, tenant_id, trigger_id, action_id, action_type, priority, stream_tenant_id, stream_store_id,
                  sequence_number, event_id, occurrence, event, tag)
-         ORDER BY job_id, tag
+         ORDER BY job_id
          ON CONFLICT (job_id) DO UPDATE SET state = 'waiting', ready = true, handed_over = false, tag = excluded.tag,
              due_at = excluded.due_at, ended_at = NULL, last_error = NULL, sequence_number = excluded.sequence_number,
-             event_id = excluded.event_id, event = excluded.event
+             event_id = excluded.event_id, event = excluded.event, barred_since = NULL
          WHERE j.state = 'cancelled' AND j.last_error = $15",
     )
     .bind(column(jobs, |j| j.job_id))
@@ -94,7 +117,7 @@ async fn insert_chunk(
     .bind(column(jobs, |j| j.event_id.uuid()))
     .bind(column(jobs, |j| j.occurrence))
     .bind(column(jobs, |j| j.event.clone()))
-    .bind(tags)
+    .bind(jobs.iter().map(|(_, tag)| *tag).collect::<Vec<_>>())
     .bind(now.to_chrono())
     .bind(EVENT_RETRACTED)
     .execute(connection)
@@ -102,26 +125,30 @@ async fn insert_chunk(
     Ok(inserted.rows_affected())
 }
 
-/// The fair order: a job's tag is one more than the larger of its tenant's last tag and the one claimed last. The
-/// tenants' rows are locked in their order until the transaction ends.
-struct Tags {
-    claimed: i64,
-    last: BTreeMap<TenantId, i64>,
-}
+/// Where tenants' next jobs go. The tenants' rows are locked in their order until the transaction ends.
+pub(super) struct Tags(BTreeMap<TenantId, Lanes>);
 
 impl Tags {
-    async fn lock(connection: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<Self> {
-        let mut tenants: Vec<Uuid> = jobs.iter().map(|job| job.tenant_id.uuid()).collect();
-        tenants.sort_unstable();
-        tenants.dedup();
+    /// Locks the tags of these tenants, before any row of a job.
+    pub(super) async fn lock(
+        connection: &mut PgConnection,
+        tenants: impl Iterator<Item = TenantId>,
+    ) -> sqlx::Result<Self> {
+        let tenants: BTreeSet<Uuid> = tenants.map(TenantId::uuid).collect();
+        if tenants.is_empty() {
+            return Ok(Self(BTreeMap::new()));
+        }
+        let tenants = Vec::from_iter(tenants);
         sqlx::query(
-            "INSERT INTO job_tags SELECT t, 0 FROM UNNEST($1::uuid[]) AS t ORDER BY t ON CONFLICT DO NOTHING",
+            "INSERT INTO job_tags (tenant_id, last_tag) SELECT t, 0 FROM UNNEST($1::uuid[]) AS t ORDER BY t
+             ON CONFLICT DO NOTHING",
         )
         .bind(&tenants)
         .execute(&mut *connection)
         .await?;
-        let rows: Vec<(Uuid, i64)> = sqlx::query_as(
-            "SELECT tenant_id, last_tag FROM job_tags WHERE tenant_id = ANY($1) ORDER BY tenant_id FOR UPDATE",
+        let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(
+            "SELECT tenant_id, last_tag, lanes FROM job_tags WHERE tenant_id = ANY($1)
+             ORDER BY tenant_id FOR UPDATE",
         )
         .bind(&tenants)
         .fetch_all(&mut *connection)
@@ -130,25 +157,31 @@ impl Tags {
             .bind(Uuid::nil())
             .fetch_optional(connection)
             .await?;
-        let last = rows.into_iter().map(|(tenant, last)| (TenantId::new(tenant), last)).collect();
-        Ok(Self { claimed: claimed.unwrap_or(0), last })
+        let claimed = claimed.unwrap_or(0);
+        let lanes = |(tenant, last, text): (Uuid, i64, String)| {
+            (TenantId::new(tenant), Lanes::read(&text, last, claimed))
+        };
+        Ok(Self(rows.into_iter().map(lanes).collect()))
     }
 
-    fn next(&mut self, tenant_id: TenantId) -> i64 {
-        let last = self.last.entry(tenant_id).or_insert(0);
-        *last = (*last).max(self.claimed) + 1;
-        *last
+    /// The tag of a tenant's next job of that priority.
+    pub(super) fn next(&mut self, tenant_id: TenantId, priority: i32) -> i64 {
+        let lanes = self.0.entry(tenant_id).or_insert_with(|| Lanes::read("", 0, 0));
+        let place = lanes.next(priority);
+        lanes.take(place);
+        place.tag
     }
 
-    async fn write(self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let (tenants, tags): (Vec<Uuid>, Vec<i64>) =
-            self.last.into_iter().map(|(tenant, last)| (tenant.uuid(), last)).unzip();
+    /// Keeps what was given.
+    pub(super) async fn write(self, connection: &mut PgConnection) -> sqlx::Result<()> {
         sqlx::query(
-            "UPDATE job_tags t SET last_tag = n.last_tag
-             FROM UNNEST($1::uuid[], $2::bigint[]) AS n (tenant_id, last_tag) WHERE t.tenant_id = n.tenant_id",
+            "UPDATE job_tags t SET last_tag = n.last_tag, lanes = n.lanes
+             FROM UNNEST($1::uuid[], $2::bigint[], $3::text[]) AS n (tenant_id, last_tag, lanes)
+             WHERE t.tenant_id = n.tenant_id",
         )
-        .bind(tenants)
-        .bind(tags)
+        .bind(self.0.keys().map(|tenant| tenant.uuid()).collect::<Vec<_>>())
+        .bind(self.0.values().map(Lanes::last_tag).collect::<Vec<_>>())
+        .bind(self.0.values().map(Lanes::text).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map(drop)

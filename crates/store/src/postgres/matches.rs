@@ -1,13 +1,15 @@
 //! A step of matching: jobs, memory, marks and the cursor, in one transaction.
 //!
-//! The cursor's row is locked first, so of two processes with the same step one finds that it moved.
+//! The cursor's row is locked first, so of two processes with the same step one finds that it moved. Then come tags, what
+//! conditions remember and jobs, each in its order: whoever else locks some of them does so in this order.
 
 use bowline_types::{EventId, StreamId, Timestamp};
 use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
 
 use super::changes::bump;
 use super::error::{refuse, refuse_commit};
-use super::job_insert;
+use super::job_insert::{self, Tags};
 use super::rows::{corrupt, moment, signed, unsigned};
 use crate::{ChangeKind, Changes, MatchCommit, ProcessedEvent, StoreError};
 
@@ -20,10 +22,12 @@ pub(super) async fn commit(
     let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
     move_cursor(&mut transaction, step).await?;
     let work = async {
+        let tags = Tags::lock(&mut transaction, step.jobs.iter().map(|job| job.tenant_id)).await?;
         remember(&mut transaction, step, now).await?;
         mark(&mut transaction, step).await?;
+        job_insert::hold(&mut transaction, &step.retracted, &step.jobs).await?;
         job_insert::cancel_retracted(&mut transaction, &step.retracted, now).await?;
-        let inserted = job_insert::insert(&mut transaction, &step.jobs, now).await?;
+        let inserted = job_insert::insert(&mut transaction, tags, &step.jobs, now).await?;
         if inserted > 0 { bump(&mut transaction, ChangeKind::Jobs).await.map(Some) } else { Ok(None) }
     };
     let epoch = work.await.map_err(|e| refuse(&e))?;
@@ -76,6 +80,24 @@ async fn remember(connection: &mut PgConnection, step: &MatchCommit, now: Timest
     if step.state.is_empty() {
         return Ok(());
     }
+    let mut state: Vec<_> = step.state.iter().collect();
+    state.sort_by_key(|(key, _)| (key.trigger_id, key.condition_id, &key.subject));
+    let triggers: Vec<Uuid> = state.iter().map(|(key, _)| key.trigger_id).collect();
+    let conditions: Vec<Uuid> = state.iter().map(|(key, _)| key.condition_id).collect();
+    let subjects: Vec<&str> = state.iter().map(|(key, _)| key.subject.as_str()).collect();
+    sqlx::query(
+        "SELECT 1 FROM trigger_state s JOIN UNNEST($1::uuid[], $2::uuid[], $3::text[])
+             AS k (trigger_id, condition_id, subject) USING (trigger_id, condition_id, subject)
+         WHERE s.tenant_id = $4 AND s.store_id = $5
+         ORDER BY s.trigger_id, s.condition_id, s.tenant_id, s.store_id, s.subject FOR UPDATE OF s",
+    )
+    .bind(&triggers)
+    .bind(&conditions)
+    .bind(&subjects)
+    .bind(step.stream.tenant_id.uuid())
+    .bind(step.stream.store_id.uuid())
+    .execute(&mut *connection)
+    .await?;
     // A trigger that was deleted meanwhile remembers nothing.
     sqlx::query(
         "WITH given AS (
@@ -89,13 +111,14 @@ async fn remember(connection: &mut PgConnection, step: &MatchCommit, now: Timest
          SELECT k.trigger_id, k.condition_id, $5, $6, k.subject, k.state_data, $7 FROM given k
          WHERE k.state_data IS NOT NULL AND EXISTS (
              SELECT 1 FROM trigger_conditions c WHERE c.trigger_id = k.trigger_id AND c.condition_id = k.condition_id)
+         ORDER BY k.trigger_id, k.condition_id, k.subject
          ON CONFLICT (trigger_id, condition_id, tenant_id, store_id, subject)
          DO UPDATE SET state_data = excluded.state_data, last_updated = excluded.last_updated",
     )
-    .bind(step.state.iter().map(|(key, _)| key.trigger_id).collect::<Vec<_>>())
-    .bind(step.state.iter().map(|(key, _)| key.condition_id).collect::<Vec<_>>())
-    .bind(step.state.iter().map(|(key, _)| key.subject.clone()).collect::<Vec<_>>())
-    .bind(step.state.iter().map(|(_, state)| state.clone()).collect::<Vec<_>>())
+    .bind(triggers)
+    .bind(conditions)
+    .bind(subjects)
+    .bind(state.iter().map(|(_, state)| state.as_deref()).collect::<Vec<_>>())
     .bind(step.stream.tenant_id.uuid())
     .bind(step.stream.store_id.uuid())
     .bind(now.to_chrono())

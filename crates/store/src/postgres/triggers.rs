@@ -126,8 +126,11 @@ async fn write(connection: &mut PgConnection, trigger: &TriggerRecord, revision:
     write_parts(connection, trigger).await?;
     // What conditions remembered that are not there any more.
     sqlx::query(
-        "DELETE FROM trigger_state WHERE trigger_id = $1
-         AND condition_id NOT IN (SELECT condition_id FROM trigger_conditions WHERE trigger_id = $1)",
+        "DELETE FROM trigger_state WHERE (trigger_id, condition_id, tenant_id, store_id, subject) IN (
+             SELECT trigger_id, condition_id, tenant_id, store_id, subject FROM trigger_state
+             WHERE trigger_id = $1
+                 AND condition_id NOT IN (SELECT condition_id FROM trigger_conditions WHERE trigger_id = $1)
+             ORDER BY trigger_id, condition_id, tenant_id, store_id, subject FOR UPDATE)",
     )
     .bind(trigger.trigger_id)
     .execute(connection)
@@ -193,13 +196,22 @@ async fn delete(
         if deleted.rows_affected() == 0 {
             return Ok(None);
         }
+        // Rows that matching and workers write, too, are locked in the same order as there.
+        sqlx::query(
+            "SELECT 1 FROM trigger_state WHERE trigger_id = $1
+             ORDER BY trigger_id, condition_id, tenant_id, store_id, subject FOR UPDATE",
+        )
+        .bind(trigger_id)
+        .execute(&mut *transaction)
+        .await?;
         for table in ["trigger_conditions", "trigger_actions", "trigger_state", "circuit_breaker_state"] {
             let sql = format!("DELETE FROM {table} WHERE trigger_id = $1");
             sqlx::query(AssertSqlSafe(sql)).bind(trigger_id).execute(&mut *transaction).await?;
         }
         sqlx::query(
             "UPDATE action_jobs SET state = 'cancelled', ended_at = $2, last_error = $3
-             WHERE trigger_id = $1 AND state = 'waiting'",
+             WHERE job_id IN (SELECT job_id FROM action_jobs WHERE trigger_id = $1 AND state = 'waiting'
+                 ORDER BY job_id FOR UPDATE)",
         )
         .bind(trigger_id)
         .bind(now.to_chrono())

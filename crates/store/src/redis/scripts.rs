@@ -1,6 +1,6 @@
 //! The steps that Redis does whole: each is a script, so that no reader sees half of it.
 //!
-//! The list is kept by priority and tag, the first one at its left end. The index says where each job is: in the list
+//! The list is kept by tag, and by priority among equal tags, the first one at its left end. The index says where each job is: in the list
 //! (an empty text), or in the hands of the worker that it names.
 
 use redis::Script;
@@ -12,7 +12,7 @@ local function place(entry)
 end
 local function goes_before(priority, tag, other)
     local other_priority, other_tag = place(other)
-    return priority > other_priority or (priority == other_priority and tag < other_tag)
+    return tag < other_tag or (tag == other_tag and priority > other_priority)
 end
 local function insert(list, entry)
     local priority, tag = place(entry)

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::pool::Failure;
 use super::rows::signed;
 use crate::NewJob;
+use crate::lanes::{Lanes, Place};
 use crate::trigger_records::EVENT_RETRACTED;
 
 /// Cancels the jobs of occurrences that the chain has taken back, if nobody has begun them.
@@ -39,12 +40,12 @@ pub(super) fn insert(transaction: &Transaction<'_>, jobs: &[NewJob], now: Timest
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'waiting', 1, 0, ?13, 0, 0, ?14, ?14)
          ON CONFLICT (job_id) DO UPDATE SET state = 'waiting', ready = 1, handed_over = 0, tag = excluded.tag,
              due_at = excluded.due_at, ended_at = NULL, last_error = NULL, sequence_number = excluded.sequence_number,
-             event_id = excluded.event_id, event = excluded.event
+             event_id = excluded.event_id, event = excluded.event, barred_since = NULL
          WHERE action_jobs.state = 'cancelled' AND action_jobs.last_error = ?15",
     )?;
     let mut inserted = 0;
     for job in jobs {
-        let tag = tags.next(job.tenant_id)?;
+        let place = tags.next(job.tenant_id, job.priority)?;
         let changed = insert.execute(rusqlite::params![
             job.job_id.as_bytes(),
             job.tenant_id.as_bytes(),
@@ -58,12 +59,12 @@ pub(super) fn insert(transaction: &Transaction<'_>, jobs: &[NewJob], now: Timest
             job.event_id.as_bytes(),
             job.occurrence.as_bytes(),
             job.event,
-            tag,
+            place.tag,
             now.micros(),
             EVENT_RETRACTED,
         ])?;
         if changed > 0 {
-            tags.take(job.tenant_id, tag);
+            tags.take(job.tenant_id, place);
             inserted += 1;
         }
     }
@@ -71,49 +72,54 @@ pub(super) fn insert(transaction: &Transaction<'_>, jobs: &[NewJob], now: Timest
     Ok(inserted)
 }
 
-/// The fair order: a job's tag is one more than the larger of its tenant's last tag and the one claimed last.
+/// Where tenants' next jobs go.
 pub(super) struct Tags<'t> {
     transaction: &'t Transaction<'t>,
     claimed: i64,
-    last: HashMap<TenantId, i64>,
+    lanes: HashMap<TenantId, Lanes>,
 }
 
 impl<'t> Tags<'t> {
     pub(super) fn new(transaction: &'t Transaction<'t>) -> Result<Self, Failure> {
-        let claimed = stored(transaction, TenantId::NIL)?;
-        Ok(Self { transaction, claimed, last: HashMap::new() })
+        let (claimed, _) = stored(transaction, TenantId::NIL)?;
+        Ok(Self { transaction, claimed, lanes: HashMap::new() })
     }
 
-    /// The tag that the tenant's next job gets.
-    pub(super) fn next(&mut self, tenant_id: TenantId) -> Result<i64, Failure> {
-        let last = match self.last.get(&tenant_id) {
-            Some(last) => *last,
-            None => {
-                let last = stored(self.transaction, tenant_id)?;
-                self.last.insert(tenant_id, last);
-                last
-            }
-        };
-        Ok(last.max(self.claimed) + 1)
+    /// The place of the tenant's next job of that priority.
+    pub(super) fn next(&mut self, tenant_id: TenantId, priority: i32) -> Result<Place, Failure> {
+        if let Some(lanes) = self.lanes.get(&tenant_id) {
+            return Ok(lanes.next(priority));
+        }
+        let (last, text) = stored(self.transaction, tenant_id)?;
+        let lanes = Lanes::read(&text, last, self.claimed);
+        let place = lanes.next(priority);
+        self.lanes.insert(tenant_id, lanes);
+        Ok(place)
     }
 
-    pub(super) fn take(&mut self, tenant_id: TenantId, tag: i64) {
-        self.last.insert(tenant_id, tag);
+    /// A job of the tenant has that place.
+    pub(super) fn take(&mut self, tenant_id: TenantId, place: Place) {
+        if let Some(lanes) = self.lanes.get_mut(&tenant_id) {
+            lanes.take(place);
+        }
     }
 
+    /// Keeps what was given.
     pub(super) fn write(self) -> Result<(), Failure> {
-        let mut write = self.transaction.prepare_cached("INSERT OR REPLACE INTO job_tags VALUES (?1, ?2)")?;
-        for (tenant_id, last) in self.last {
-            write.execute((tenant_id.as_bytes(), last))?;
+        let mut write = self.transaction.prepare_cached(
+            "INSERT OR REPLACE INTO job_tags (tenant_id, last_tag, lanes) VALUES (?1, ?2, ?3)",
+        )?;
+        for (tenant_id, lanes) in self.lanes {
+            write.execute((tenant_id.as_bytes(), lanes.last_tag(), lanes.text()))?;
         }
         Ok(())
     }
 }
 
-fn stored(transaction: &Transaction<'_>, tenant_id: TenantId) -> Result<i64, Failure> {
+fn stored(transaction: &Transaction<'_>, tenant_id: TenantId) -> Result<(i64, String), Failure> {
     let found = transaction
-        .prepare_cached("SELECT last_tag FROM job_tags WHERE tenant_id = ?1")?
-        .query_row([tenant_id.as_bytes()], |row| row.get(0))
+        .prepare_cached("SELECT last_tag, lanes FROM job_tags WHERE tenant_id = ?1")?
+        .query_row([tenant_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(found.unwrap_or(0))
+    Ok(found.unwrap_or_default())
 }

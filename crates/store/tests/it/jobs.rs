@@ -43,7 +43,7 @@ pub(crate) fn ids(jobs: &[Made]) -> Vec<Uuid> {
     jobs.iter().map(|job| job.job_id).collect()
 }
 
-/// Makes jobs with the tags that the contract asks for.
+/// Makes jobs with the tags that the contract asks for; one of higher priority is the only one of its lane.
 pub(crate) async fn insert(place: &Place, jobs: &[Made]) {
     let engine = place.engine();
     let id = |id: Uuid| match engine {
@@ -60,14 +60,15 @@ pub(crate) async fn insert(place: &Place, jobs: &[Made]) {
             Engine::Sqlite => at(job.seconds).micros().to_string(),
             Engine::Postgres => format!("'{}'", at(job.seconds)),
         };
+        let tag = if job.priority > 0 { format!("{claimed} + 1") } else { "last_tag".to_owned() };
         sql += &format!(
-            "INSERT INTO job_tags AS t VALUES ({tenant}, {claimed} + 1) ON CONFLICT (tenant_id)
+            "INSERT INTO job_tags AS t (tenant_id, last_tag) VALUES ({tenant}, {claimed} + 1) ON CONFLICT (tenant_id)
              DO UPDATE SET last_tag = {larger}(t.last_tag, {claimed}) + 1;
              INSERT INTO action_jobs (job_id, tenant_id, trigger_id, action_id, action_type, priority,
                  stream_tenant_id, stream_store_id, sequence_number, event_id, occurrence, event, state, ready,
                  handed_over, tag, attempts, claim, due_at, created_at)
              SELECT {}, {tenant}, {}, {zero}, 'rest', {}, {tenant}, {zero}, 1, {}, {zero}, '{{\"a\":1}}', 'waiting', true,
-                 false, last_tag, 0, 0, {moment}, {moment} FROM job_tags WHERE tenant_id = {tenant};",
+                 false, {tag}, 0, 0, {moment}, {moment} FROM job_tags WHERE tenant_id = {tenant};",
             id(job.job_id),
             id(job.trigger_id),
             job.priority,
@@ -223,8 +224,13 @@ pub(crate) async fn a_lease_runs_out_and_a_late_report_counts_no_more(place: Arc
     let job = made(TenantId::random());
     insert(&place, std::slice::from_ref(&job)).await;
     let zombie = claim(&store, 1, 0).await.pop().unwrap();
-    store.extend_claims(vec![(job.job_id, 1)], LEASE, at(30)).await.unwrap();
+    let held = vec![(job.job_id, 1)];
+    assert_eq!(store.extend_claims(held.clone(), LEASE, at(0)).await.unwrap(), held);
+    place.leases_age(30).await;
+    assert_eq!(store.extend_claims(held.clone(), LEASE, at(30)).await.unwrap(), held);
+    place.leases_age(50).await;
     assert_eq!(store.reclaim_jobs(at(80)).await.unwrap(), 0);
+    place.leases_age(10).await;
     let before = store.changes().epoch(ChangeKind::Jobs);
     assert_eq!(store.reclaim_jobs(at(90)).await.unwrap(), 1);
     assert!(store.changes().epoch(ChangeKind::Jobs) > before);
@@ -232,12 +238,13 @@ pub(crate) async fn a_lease_runs_out_and_a_late_report_counts_no_more(place: Arc
     let next = claim(&store, 1, 90).await.pop().unwrap();
     assert_eq!((next.claim, next.job.attempts), (2, 2));
     // The one who lost it can neither end it nor keep it, but what it did is remembered.
-    store.extend_claims(vec![(job.job_id, 1)], LEASE * 9, at(90)).await.unwrap();
+    assert!(store.extend_claims(held, LEASE * 9, at(140)).await.unwrap().is_empty());
     let mut late = report(&zombie, JobEnd::Dead);
     late.attempt = Some(attempted(&zombie, AttemptStatus::Failed));
     assert!(store.report_jobs(vec![late], at(91)).await.unwrap().is_empty());
     assert_eq!(store.attempts(job.job_id).await.unwrap().len(), 1);
-    assert_eq!(store.reclaim_jobs(at(149)).await.unwrap(), 0);
+    place.leases_age(50).await;
+    assert_eq!(store.reclaim_jobs(at(140)).await.unwrap(), 0);
     end(&store, &[next], JobEnd::Succeeded).await;
     assert_eq!(store.reclaim_jobs(at(1_000)).await.unwrap(), 0);
 }
@@ -307,10 +314,16 @@ pub(crate) async fn ended_jobs_are_purged_and_forgotten(place: Arc<Place>) {
     assert_eq!(store.forget_jobs(at(5), 9).await.unwrap(), 0);
     assert_eq!(store.forget_jobs(at(6), 2).await.unwrap(), 2);
     assert_eq!(store.forget_jobs(at(6), 2).await.unwrap(), 1);
+    // Dead letters are only forgotten where that is asked for, by when they were given up.
+    let dead_again = claim(&store, 1, 7).await;
+    store.report_jobs(vec![report(&dead_again[0], JobEnd::Dead)], at(8)).await.unwrap();
+    assert_eq!(store.forget_jobs(at(99), 9).await.unwrap(), 0);
+    assert_eq!(store.forget_dead(at(8), 9).await.unwrap(), 0);
+    assert_eq!(store.forget_dead(at(9), 9).await.unwrap(), 1);
     // What waits or runs is neither purged nor forgotten.
     let any = JobFilter { limit: 9, ..JobFilter::default() };
     assert!(store.purge_jobs(any.clone()).await.unwrap().is_empty());
-    assert_eq!(store.jobs(any).await.unwrap().len(), 3);
+    assert_eq!(store.jobs(any).await.unwrap().len(), 2);
     // The attempt of a job that is gone is not kept.
     let mut late = report(&claimed[0], JobEnd::Succeeded);
     late.attempt = Some(attempted(&claimed[0], AttemptStatus::Succeeded));

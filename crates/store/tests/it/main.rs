@@ -24,6 +24,8 @@ mod leases;
 mod lifecycle;
 mod model;
 mod outages;
+mod queue_limits;
+mod queue_races;
 mod races;
 mod reading;
 mod redis_queue;
@@ -180,6 +182,12 @@ conformance! {
         an_event_is_found_by_its_id_in_its_stream,
         heads_tell_how_far_streams_are,
         leaves_are_those_of_the_events,
+    }
+    queue_limits {
+        priorities_of_one_tenant_hold_up_no_other,
+        a_higher_priority_overtakes_its_own_tenants_jobs,
+        what_no_breaker_lets_pass_is_given_up,
+        a_tenant_with_too_many_jobs_gives_up_its_own,
     }
     redis_queue {
         the_list_is_what_waits_in_the_order_of_claims,

@@ -17,7 +17,7 @@ use crate::support::{Place, until};
 
 const FOLLOWER: &str = "triggers";
 
-fn trigger(tenant_id: TenantId) -> TriggerRecord {
+pub(crate) fn trigger(tenant_id: TenantId) -> TriggerRecord {
     let condition = |kind: &str| ConditionRecord {
         condition_id: Uuid::new_v4(),
         condition_type: kind.to_owned(),
@@ -51,14 +51,14 @@ fn trigger(tenant_id: TenantId) -> TriggerRecord {
     }
 }
 
-async fn put(store: &Arc<dyn LineStore>, trigger: &mut TriggerRecord) {
+pub(crate) async fn put(store: &Arc<dyn LineStore>, trigger: &mut TriggerRecord) {
     match store.put_trigger(trigger.clone(), None, 1_000).await.unwrap() {
         PutTrigger::Written(revision) => trigger.revision = revision,
         other => panic!("{other:?}"),
     }
 }
 
-fn step(stream: StreamId, from: u64, to: u64) -> MatchCommit {
+pub(crate) fn step(stream: StreamId, from: u64, to: u64) -> MatchCommit {
     MatchCommit {
         follower: FOLLOWER,
         stream,
@@ -72,7 +72,7 @@ fn step(stream: StreamId, from: u64, to: u64) -> MatchCommit {
     }
 }
 
-fn job(stream: StreamId, tenant_id: TenantId, job_id: u128, occurrence: u128) -> NewJob {
+pub(crate) fn job(stream: StreamId, tenant_id: TenantId, job_id: u128, occurrence: u128) -> NewJob {
     NewJob {
         job_id: Uuid::from_u128(job_id),
         tenant_id,
@@ -375,7 +375,7 @@ pub(crate) async fn tags_are_fair_among_tenants(place: Arc<Place>) {
         Place::Folder(_) => "zeroblob(16)".to_owned(),
         Place::Database { .. } => format!("'{}'", Uuid::nil()),
     };
-    place.execute(&format!("INSERT INTO job_tags VALUES ({zero}, 100)")).await;
+    place.execute(&format!("INSERT INTO job_tags (tenant_id, last_tag) VALUES ({zero}, 100)")).await;
     let mut second = step(stream, 1, 2);
     second.jobs = vec![job(stream, few, 5_001, 2), job(stream, many, 5_002, 2)];
     store.commit_matches(second, at(0)).await.unwrap();

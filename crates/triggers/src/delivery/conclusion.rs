@@ -145,6 +145,12 @@ pub(crate) fn give_back(job: &ClaimedJob, wait: Duration, reason: &'static str, 
     end_without_attempt(job, end, None)
 }
 
+/// The job waits for a circuit breaker; how long it does is remembered.
+pub(crate) fn bar(job: &ClaimedJob, wait: Duration, now: Timestamp) -> Done {
+    counter!(HELD_BACK, "reason" => "breaker").increment(1);
+    end_without_attempt(job, JobEnd::Barred { due_at: later(now, wait) }, None)
+}
+
 /// The job can't be delivered to anybody any more.
 pub(crate) fn cancel(job: &ClaimedJob, why: &str) -> Done {
     end_without_attempt(job, JobEnd::Cancelled, Some(why.to_owned()))

@@ -27,8 +27,12 @@ pub struct DeliveryConfig {
     pub poll_ms: u64,
     /// Seconds that deliveries under way get when the process stops.
     pub drain_secs: u64,
-    /// Days for which delivered and cancelled jobs are kept, with their attempts; dead letters stay.
+    /// Hours that a job waits behind open circuit breakers before it becomes a dead letter.
+    pub barred_hours_max: u64,
+    /// Days for which delivered and cancelled jobs are kept, with their attempts.
     pub jobs_keep_days: u64,
+    /// Days for which dead letters are kept; 0 for until somebody purges them.
+    pub dead_letters_keep_days: u64,
     /// Where deliveries may go beside public addresses: networks, addresses, and `host:port`.
     pub allow: Vec<String>,
     /// Where the deliveries of one organization may go beside these: 100 organizations at most.
@@ -63,7 +67,9 @@ impl Default for DeliveryConfig {
             lease_secs: 60,
             poll_ms: 1_000,
             drain_secs: 10,
+            barred_hours_max: 24,
             jobs_keep_days: 30,
+            dead_letters_keep_days: 0,
             allow: Vec::new(),
             allow_by_organization: Vec::new(),
             telegram_api_url: "https://api.telegram.org".to_owned(),
@@ -86,6 +92,7 @@ impl DeliveryConfig {
             ("lease_secs", self.lease_secs, 3, 3_600),
             ("poll_ms", self.poll_ms, 10, 60_000),
             ("drain_secs", self.drain_secs, 0, 600),
+            ("barred_hours_max", self.barred_hours_max, 1, 8_760),
         ] {
             if value < min || value > max {
                 problems.push(format!("triggers.delivery.{name} is {value}: take {min} to {max}"));
@@ -152,6 +159,7 @@ mod tests {
             ),
             (DeliveryConfig { telegram_api_url: "ftp://h".to_owned(), ..default() }, "telegram_api_url"),
             (DeliveryConfig { lease_secs: 1, ..default() }, "lease_secs"),
+            (DeliveryConfig { barred_hours_max: 0, ..default() }, "barred_hours_max"),
         ] {
             assert!(config.problems().join(";").contains(named), "{named}");
         }

@@ -86,9 +86,10 @@ impl Feed {
 
     async fn claim_from_store(&self, claim: Claim) -> Result<Vec<ClaimedJob>, StoreError> {
         let Shared { store, clock, config, instance, .. } = &*self.shared;
+        let until = Instant::now() + config.lease();
         let jobs = store.claim_jobs(claim, instance, config.lease(), clock.now()).await?;
         for job in &jobs {
-            self.in_hand.take(job.job.job.job_id, job.claim);
+            self.in_hand.take(job.job.job.job_id, job.claim, until);
         }
         Ok(jobs)
     }

@@ -24,7 +24,7 @@ const STATUSES: [&str; 2] = ["success", "failed"];
 pub(crate) const BREAKER_KINDS: [&str; 2] = ["trigger", "destination"];
 
 /// Why a job was given back without an attempt.
-const REASONS: [&str; 4] = ["breaker", "limit", "busy", "shutdown"];
+const REASONS: [&str; 5] = ["breaker", "limit", "busy", "shutdown", "lost"];
 
 /// Describes and zeroes them.
 pub(crate) fn declare() {

@@ -10,21 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_runtime::{Shutdown, Tasks};
-use bowline_store::{BreakerKey, ClaimedJob, StoreError};
 use bowline_types::{TenantId, Timestamp};
 use futures_util::future::BoxFuture;
 use metrics::gauge;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Shared;
-use super::action::{Parcel, Readied};
-use super::breakers::{Breakers, Passage, destination_key};
-use super::catalog::{Catalog, KnownTrigger};
-use super::conclusion::{Attempt, Done, cancel, conclude, give_back};
+use super::bench::{BUSY_PAUSE, Bench, Prepared, carry_out, claim};
+use super::breakers::Breakers;
+use super::catalog::Catalog;
+use super::conclusion::{Done, give_back};
 use super::feed::Feed;
-use super::in_hand::InHand;
 use super::metrics::ACTIVE;
 use super::outcome::{Failure, Outcome};
 use super::reports::{Reports, WAITING_MAX};
@@ -39,49 +37,41 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// Workers that are free for so long although jobs were claimed have claimed jobs that can't begin.
 const STUCK: Duration = Duration::from_millis(250);
 
-/// A job that has to wait for its organization's or its receiver's other deliveries comes back after so long.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
-
 /// The same if none of them has ended since it was given back last: doubled each time, up to this.
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(64);
 
-/// What an attempt may take beyond what its action allows, before it is ended from outside.
-const SLACK: Duration = Duration::from_secs(30);
+/// What a claim under way gets at the shutdown at least, whatever deliveries get.
+const CLAIM_MIN: Duration = Duration::from_secs(1);
 
 /// Starts everything that a process with workers does.
 pub(super) fn spawn(shared: &Arc<Shared>, tasks: &Tasks) {
     let shutdown = tasks.shutdown().clone();
     let breakers = Arc::new(Breakers::new(Arc::clone(&shared.store), Arc::clone(&shared.clock)));
     let workers = Workers::new(Arc::clone(shared), Arc::clone(&breakers), shutdown.clone());
+    let in_hand = Arc::clone(&workers.bench.in_hand);
     tasks.spawn("workers", workers.run());
-    tasks.spawn("job upkeep", upkeep::look_after(Arc::clone(shared), breakers, shutdown.clone()));
+    tasks.spawn("job upkeep", upkeep::look_after(Arc::clone(shared), breakers, in_hand, shutdown.clone()));
     if let Some(queue) = shared.queue.clone() {
         tasks.spawn("job relay", upkeep::relay(Arc::clone(shared), queue, shutdown));
     }
 }
 
-/// What each delivery needs of the others.
-struct Bench {
-    shared: Arc<Shared>,
-    breakers: Arc<Breakers>,
-    catalog: Catalog,
-    done: mpsc::Sender<Done>,
+/// Something beside the deliveries ended that they can't do without: their process has to stop, or nothing of what they
+/// do would be known.
+#[derive(Debug, thiserror::Error)]
+#[error("the part by which {part} ended: {cause}")]
+struct Beside {
+    part: &'static str,
+    cause: String,
 }
 
-/// A job, with what carrying it out takes.
-struct Prepared {
-    job: ClaimedJob,
-    trigger: Arc<KnownTrigger>,
-    action: Readied,
-}
-
-impl Prepared {
-    fn tenant_id(&self) -> TenantId {
-        self.job.job.job.tenant_id
-    }
-
-    fn destination(&self) -> &str {
-        self.action.as_ref().map_or("", |action| &action.destination)
+impl Beside {
+    fn of(part: &'static str, ended: Option<Result<(), JoinError>>) -> Self {
+        let cause = match ended {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) | None => "it returned".to_owned(),
+        };
+        Self { part, cause }
     }
 }
 
@@ -94,8 +84,9 @@ struct UnderWay {
 
 struct Workers {
     bench: Arc<Bench>,
-    in_hand: Arc<InHand>,
     shutdown: Shutdown,
+    /// Until when deliveries under way may go on, once the shutdown has begun.
+    until: Option<Instant>,
     waiting: VecDeque<Prepared>,
     running: JoinSet<()>,
     of_tasks: HashMap<tokio::task::Id, Arc<Prepared>>,
@@ -131,9 +122,9 @@ impl Workers {
         let (done, reports) = mpsc::channel(WAITING_MAX);
         let catalog = Catalog::new(Arc::clone(&shared.store), Arc::clone(&shared.actions));
         Self {
-            bench: Arc::new(Bench { shared, breakers, catalog, done }),
-            in_hand: Arc::default(),
+            bench: Arc::new(Bench { shared, breakers, catalog, in_hand: Arc::default(), done }),
             shutdown,
+            until: None,
             waiting: VecDeque::new(),
             running: JoinSet::new(),
             of_tasks: HashMap::new(),
@@ -147,30 +138,39 @@ impl Workers {
     }
 
     /// Delivers until the shutdown begins, and then until everything is reported.
-    async fn run(mut self) -> Result<(), StoreError> {
+    async fn run(mut self) -> Result<(), Beside> {
         let (_, nothing) = mpsc::channel(1);
+        let in_hand = Arc::clone(&self.bench.in_hand);
         let reports = Reports {
             shared: Arc::clone(&self.bench.shared),
             breakers: Arc::clone(&self.bench.breakers),
-            in_hand: Arc::clone(&self.in_hand),
+            in_hand: Arc::clone(&in_hand),
         };
         // Both are ended with this task, however it ends: what nobody prolongs comes back by itself.
-        let mut beside = JoinSet::new();
-        beside.spawn(upkeep::prolong(Arc::clone(&self.bench.shared), Arc::clone(&self.in_hand)));
+        let mut prolonging = JoinSet::new();
+        prolonging.spawn(upkeep::prolong(Arc::clone(&self.bench.shared), in_hand));
         let received = std::mem::replace(&mut self.reports, nothing);
         let mut reporting = JoinSet::new();
         reporting.spawn(reports.run(received));
-        self.deliver().await;
-        self.drain().await;
-        drop(self.bench);
-        reporting.join_next().await;
+        let work = async move {
+            self.deliver().await;
+            self.drain().await;
+        };
+        tokio::select! {
+            () = work => {}
+            ended = prolonging.join_next() => return Err(Beside::of("claims are prolonged", ended)),
+            ended = reporting.join_next() => return Err(Beside::of("reports are written", ended)),
+        }
+        if let Some(Err(error)) = reporting.join_next().await {
+            return Err(Beside::of("reports are written", Some(Err(error))));
+        }
         gauge!(ACTIVE).set(0.0);
         Ok(())
     }
 
     async fn deliver(&mut self) {
         let feed =
-            Feed::new(Arc::clone(&self.bench.shared), Arc::clone(&self.in_hand), self.shutdown.clone());
+            Feed::new(Arc::clone(&self.bench.shared), Arc::clone(&self.bench.in_hand), self.shutdown.clone());
         let mut idle = Some(feed);
         let mut claiming: Option<BoxFuture<'static, (Feed, Vec<Prepared>)>> = None;
         loop {
@@ -191,9 +191,14 @@ impl Workers {
                 () = self.shutdown.begun() => break,
             }
         }
-        // A claim is not left half done: what it got would be missing until its lease ends.
-        if let Some(claim) = claiming {
-            self.waiting.extend(claim.await.1);
+        let until = Instant::now() + Duration::from_secs(self.bench.shared.config.drain_secs);
+        self.until = Some(until);
+        // A claim is not left half done: what it got would be missing until its lease ends. A store that does not answer
+        // is not waited for longer than for deliveries.
+        if let Some(claim) = claiming
+            && let Ok((_, jobs)) = tokio::time::timeout_at(until.max(Instant::now() + CLAIM_MIN), claim).await
+        {
+            self.waiting.extend(jobs);
         }
     }
 
@@ -213,7 +218,11 @@ impl Workers {
         while self.running.len() < workers {
             let Some(index) = self.waiting.iter().position(|job| self.may_start(job)) else { break };
             let Some(job) = self.waiting.remove(index) else { break };
-            self.start(job);
+            if self.bench.holds(&job) {
+                self.start(job);
+            } else {
+                self.report(give_back(&job.job, Duration::ZERO, "lost", self.now())).await;
+            }
         }
         let is_stuck = self.running.len() < workers && self.waiting.len() >= self.batch().div_ceil(2);
         if is_stuck && self.moved.elapsed() >= STUCK {
@@ -284,7 +293,7 @@ impl Workers {
         for job in std::mem::take(&mut self.waiting) {
             self.report(give_back(&job.job, Duration::ZERO, "shutdown", now)).await;
         }
-        let until = Instant::now() + Duration::from_secs(self.bench.shared.config.drain_secs);
+        let until = self.until.unwrap_or_else(Instant::now);
         while !self.running.is_empty() {
             match tokio::time::timeout_at(until, self.running.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(ended).await,
@@ -324,97 +333,5 @@ impl UnderWay {
                 self.destinations.remove(job.destination());
             }
         }
-    }
-}
-
-/// Claims jobs and finds out what they take.
-async fn claim(mut feed: Feed, bench: Arc<Bench>, limit: usize) -> (Feed, Vec<Prepared>) {
-    let jobs = feed.next(limit).await;
-    let mut prepared = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        match bench.prepare(job).await {
-            Ok(job) => prepared.push(job),
-            Err(done) => drop(bench.done.send(*done).await),
-        }
-    }
-    (feed, prepared)
-}
-
-impl Bench {
-    async fn prepare(&self, job: ClaimedJob) -> Result<Prepared, Box<Done>> {
-        let (trigger_id, action_id) = (job.job.job.trigger_id, job.job.job.action_id);
-        let trigger = match self.catalog.trigger(trigger_id).await {
-            Ok(Some(trigger)) => trigger,
-            Ok(None) => return Err(Box::new(cancel(&job, "the trigger was deleted"))),
-            Err(error) => {
-                tracing::warn!(component = "triggers", %error, "A job's trigger can't be read, retrying");
-                return Err(Box::new(give_back(&job, BUSY_PAUSE, "busy", self.shared.clock.now())));
-            }
-        };
-        let action = trigger.action(action_id).cloned();
-        match action {
-            Some(action) => Ok(Prepared { job, trigger, action }),
-            None => Err(Box::new(cancel(&job, "the action was deleted"))),
-        }
-    }
-
-    async fn conclude(&self, job: &Prepared, outcome: Outcome, began: Timestamp, took: Duration) {
-        let attempts_max = match &job.action {
-            Ok(action) => action.attempts_max.unwrap_or(self.shared.config.attempts_max),
-            Err(_) => 1,
-        };
-        let is_shutdown = matches!(&outcome, Outcome::Failed(failure) if failure.code == "SHUTDOWN");
-        let attempt = Attempt {
-            job: &job.job,
-            destination: job.destination(),
-            // Whoever is stopped is not to blame for it.
-            attempts_max: if is_shutdown { u32::MAX } else { attempts_max },
-            began,
-            took,
-            worker: &self.shared.instance,
-            settings: (!is_shutdown).then_some(job.trigger.breaker),
-        };
-        let done = conclude(&attempt, outcome, &self.breakers, self.shared.clock.now());
-        drop(self.done.send(done).await);
-    }
-}
-
-/// One attempt, if the circuit breakers let it pass.
-async fn carry_out(bench: Arc<Bench>, job: Arc<Prepared>) {
-    let clock = &bench.shared.clock;
-    let keys = [
-        BreakerKey::Trigger(job.job.job.job.trigger_id),
-        destination_key(job.tenant_id(), job.destination()),
-    ];
-    match bench.breakers.pass(&keys).await {
-        Ok(Passage::Free) => {}
-        Ok(Passage::Barred(wait)) => {
-            drop(bench.done.send(give_back(&job.job, wait, "breaker", clock.now())).await);
-            return;
-        }
-        Err(error) => {
-            tracing::warn!(component = "triggers", %error, "Circuit breakers can't be read, retrying");
-            drop(bench.done.send(give_back(&job.job, BUSY_PAUSE, "busy", clock.now())).await);
-            return;
-        }
-    }
-    let (began, since) = (clock.now(), Instant::now());
-    let outcome = attempt(&bench, &job, began).await;
-    bench.conclude(&job, outcome, began, since.elapsed()).await;
-}
-
-async fn attempt(bench: &Bench, job: &Prepared, now: Timestamp) -> Outcome {
-    let action = match &job.action {
-        Ok(action) => action,
-        Err(failure) => return Outcome::Failed(failure.clone()),
-    };
-    let parcel = match Parcel::of(&job.job.job, &job.trigger.name, now) {
-        Ok(parcel) => parcel,
-        Err(failure) => return Outcome::Failed(failure),
-    };
-    let time_max = action.kind.time_max() + SLACK;
-    match tokio::time::timeout(time_max, bench.shared.actions.deliver(action, &parcel)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::Failed(Failure::passing("TIMEOUT", "the attempt did not end")),
     }
 }

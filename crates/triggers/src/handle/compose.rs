@@ -2,7 +2,9 @@
 //!
 //! It refuses to write anything: every problem is found before the first id is given.
 
-use bowline_store::{ActionRecord, BreakerSettings, ConditionRecord, TriggerRecord};
+use bowline_store::{
+    ActionRecord, BreakerSettings, ConditionRecord, PRIORITY_MAX, PRIORITY_MIN, TriggerRecord,
+};
 use bowline_types::{TenantId, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
@@ -62,6 +64,10 @@ pub(super) fn next_record(
             rules.check(owner, &action.action_type, &config, *before)
         };
         let place = format!("actions[{index}]");
+        if !(PRIORITY_MIN..=PRIORITY_MAX).contains(&action.priority) {
+            let problem = format!("is {}: take {PRIORITY_MIN} to {PRIORITY_MAX}", action.priority);
+            problems.push(FieldProblem::new("priority", problem).under(&place));
+        }
         problems.extend(found.into_iter().map(|problem| {
             let known = problem.field.starts_with("config") || problem.field == "action_type";
             let problem = if known { problem } else { problem.under("config") };

@@ -1,6 +1,7 @@
 //! Back-pressure: a queue that nobody empties must not grow without end.
 //!
-//! Above the critical depth nothing is matched, and nothing is marked as matched, so nothing is lost either.
+//! Above the critical depth nothing is matched, and nothing is marked as matched, so nothing is lost either. One
+//! organization whose receivers are away does not get it there: what it can't have delivered becomes dead letters first.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,10 +16,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::MatchingConfig;
+use crate::given_up::{GivenUp, Reason};
 use crate::metrics::{HELD, QUEUE_DEPTH};
 
 /// Between two lines of the same warning.
 const REPEATED: Duration = Duration::from_secs(60);
+
+/// Between two looks for organizations that have too many waiting jobs.
+const CROWDED_PERIOD: Duration = Duration::from_secs(5);
+
+/// Calls of one such look at most; what is left over is the next one's.
+const CALLS_MAX: u32 = 100;
 
 /// Which warning is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,9 +41,12 @@ enum Level {
 pub(crate) struct Pressure {
     high: u64,
     critical: u64,
+    of_tenant: u64,
     waiting: AtomicU64,
     looked: Notify,
     said: Mutex<(Level, Option<Instant>)>,
+    crowded_at: Mutex<Option<Instant>>,
+    given_up: GivenUp,
 }
 
 impl Pressure {
@@ -43,9 +54,12 @@ impl Pressure {
         Self {
             high: config.queue_high_depth,
             critical: config.queue_critical_depth,
+            of_tenant: config.tenant_depth(),
             waiting: AtomicU64::new(0),
             looked: Notify::new(),
             said: Mutex::new((Level::Normal, None)),
+            crowded_at: Mutex::new(None),
+            given_up: GivenUp::new(Reason::TenantQueueFull),
         }
     }
 
@@ -53,13 +67,47 @@ impl Pressure {
     pub(crate) async fn look(&self, store: &dyn LineStore, now: Timestamp) {
         match store.queue_depth(now).await {
             Ok(depth) => {
-                self.waiting.store(depth.waiting, Ordering::Relaxed);
-                QUEUE_DEPTH.into_iter().for_each(|name| gauge!(name).set(depth.waiting as f64));
-                self.say(depth.waiting);
+                let waiting = depth.waiting.saturating_sub(self.make_room(store, depth.waiting, now).await);
+                self.waiting.store(waiting, Ordering::Relaxed);
+                QUEUE_DEPTH.into_iter().for_each(|name| gauge!(name).set(waiting as f64));
+                self.say(waiting);
             }
             Err(error) => tracing::debug!(component = "triggers", %error, "Queue not looked at"),
         }
         self.looked.notify_waiters();
+    }
+
+    /// Gives up what organizations have too much of; returns how many jobs.
+    async fn make_room(&self, store: &dyn LineStore, waiting: u64, now: Timestamp) -> u64 {
+        let looks = waiting > self.of_tenant && (waiting >= self.critical || self.is_due());
+        if !looks {
+            self.given_up.add(&[]);
+            return 0;
+        }
+        let mut count = 0;
+        for _ in 0..CALLS_MAX {
+            match store.give_up_excess(self.of_tenant, now).await {
+                Ok(jobs) if jobs.is_empty() => break,
+                Ok(jobs) => {
+                    count += jobs.len() as u64;
+                    self.given_up.add(&jobs);
+                }
+                Err(error) => {
+                    tracing::debug!(component = "triggers", %error, "Full queues not looked at");
+                    break;
+                }
+            }
+        }
+        count
+    }
+
+    fn is_due(&self) -> bool {
+        let mut at = self.crowded_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = at.is_none_or(|at| at.elapsed() >= CROWDED_PERIOD);
+        if is_due {
+            *at = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Jobs that came on top since the last look.

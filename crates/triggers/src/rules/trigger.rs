@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use bowline_store::{StateKey, StoreError, StreamHead, TriggerRecord};
+use bowline_store::{PRIORITY_MAX, PRIORITY_MIN, StateKey, StoreError, StreamHead, TriggerRecord};
 use bowline_types::{StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -77,7 +77,7 @@ impl Rule {
         let actions = record.actions.iter().map(|action| RuleAction {
             action_id: action.action_id,
             action_type: action.action_type.as_str().into(),
-            priority: action.priority,
+            priority: action.priority.clamp(PRIORITY_MIN, PRIORITY_MAX),
         });
         Ok(Self {
             trigger_id: record.trigger_id,

@@ -43,6 +43,14 @@ impl Place {
         }
     }
 
+    /// Runs a statement past the store; only a server takes one.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let Self::Database(name) = self else { panic!("{self:?} is no server's") };
+        let mut connection = PgConnection::connect(&url_of(name)).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub(crate) async fn remove(self) {
         if let Self::Database(name) = self {
             on_server(&format!("DROP DATABASE {name} WITH (FORCE)")).await;

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What arrived.
@@ -41,11 +42,13 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) after: Duration,
+    /// Not before a test says so.
+    pub(crate) held: Option<watch::Receiver<bool>>,
 }
 
 impl Reply {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: b"said".to_vec(), after: Duration::ZERO }
+        Self { status, headers: Vec::new(), body: b"said".to_vec(), after: Duration::ZERO, held: None }
     }
 
     pub(crate) fn json(status: u16, body: serde_json::Value) -> Self {
@@ -104,6 +107,11 @@ impl Receiver {
         Self { address, received, connections, serving }
     }
 
+    /// Answers once a test says so.
+    pub(crate) async fn start_held(answered: watch::Receiver<bool>) -> Self {
+        Self::start(move |_, _| Reply { held: Some(answered.clone()), ..Reply::status(200) }).await
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -141,6 +149,9 @@ async fn serve(
     };
     let reply = answer(number, &received);
     tokio::time::sleep(reply.after).await;
+    if let Some(mut held) = reply.held {
+        drop(held.wait_for(|answers| *answers).await);
+    }
     let mut response = Response::builder().status(reply.status);
     for (name, value) in reply.headers {
         response = response.header(name, value);

@@ -128,7 +128,7 @@ async fn a_worker_that_dies_is_replaced_and_the_id_stays(engine: Engine) {
     assert_eq!(rig.job(job).await.state, JobState::Running);
 
     let running = Running::start(&rig.deliveries(config(), "heir"));
-    rig.pass(Duration::from_secs(61));
+    rig.leases_age(Duration::from_secs(61)).await;
     rig.until_state(job, JobState::Succeeded).await;
     let keys: Vec<_> =
         receiver.received().iter().map(|received| received.header("idempotency-key").to_owned()).collect();

@@ -65,17 +65,41 @@ pub(crate) async fn what_cannot_be_taken_is_named(place: Arc<Place>) {
     bad.conditions.push(ConditionInput::new("nonsense", json!(1)));
     bad.actions.push(ActionInput { action_type: "rest".to_owned(), ..bad.actions[0].clone() });
     bad.actions[1].config.clear();
+    bad.actions[0].priority = 11;
+    bad.actions[1].priority = -10;
     bad.breaker = Some(BreakerInput { recovery_timeout_seconds: Some(5), ..BreakerInput::default() });
     let Err(TriggerError::Invalid(problems)) = process.handle.create(TenantId::random(), bad).await else {
         panic!("it was taken");
     };
     let mut fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
     fields.sort_unstable();
-    let expected =
-        ["actions[1].config.url", "breaker.recovery_timeout_seconds", "conditions[1].condition_type", "name"];
+    let expected = [
+        "actions[0].priority",
+        "actions[1].config.url",
+        "breaker.recovery_timeout_seconds",
+        "conditions[1].condition_type",
+        "name",
+    ];
     assert_eq!(fields, expected);
+    assert!(
+        problems.iter().any(|problem| problem.to_string() == "actions[0].priority: is 11: take -10 to 10")
+    );
     let unknown = serde_json::from_value::<TriggerInput>(json!({"name": "x", "condition": []}));
     assert!(unknown.unwrap_err().to_string().contains("unknown field `condition`"));
+}
+
+pub(crate) async fn a_priority_from_before_there_was_a_range_counts_as_its_end(place: Arc<Place>) {
+    let process = Process::idle(&place).await;
+    let (handle, tenant) = (&process.handle, TenantId::random());
+    let made = handle.create(tenant, low()).await.unwrap();
+    let mut record = process.store.trigger(made.id).await.unwrap().unwrap();
+    record.actions[0].priority = i32::MAX;
+    process.store.put_trigger(record, Some(made.revision), 100).await.unwrap();
+    assert_eq!(handle.get(tenant, made.id).await.unwrap().actions[0].priority, 10);
+    let changes: TriggerChanges = serde_json::from_str(r#"{"name": "renamed"}"#).unwrap();
+    let changed = handle.change(tenant, made.id, changes, None).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.actions[0].priority), ("renamed", 10));
+    assert_eq!(process.store.trigger(made.id).await.unwrap().unwrap().actions[0].priority, 10);
 }
 
 pub(crate) async fn conditions_and_actions_keep_their_ids(place: Arc<Place>) {

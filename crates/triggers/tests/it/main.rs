@@ -5,6 +5,7 @@
 // Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod delivery_claims;
 mod delivery_kinds;
 mod delivery_mcp;
 mod delivery_place;
@@ -47,12 +48,14 @@ on_both! {
     handle {
         a_trigger_is_made_changed_and_deleted,
         what_cannot_be_taken_is_named,
+        a_priority_from_before_there_was_a_range_counts_as_its_end,
         conditions_and_actions_keep_their_ids,
     }
     matching {
         of_two_services_none_loses_and_none_doubles,
         what_the_chain_takes_back_is_reversed,
         a_full_queue_holds_matching_up,
+        an_organization_whose_jobs_are_barred_holds_up_no_other,
         what_cannot_be_matched_is_set_aside,
         events_from_before_a_trigger_do_not_fire,
         what_no_wake_up_told_is_found,

@@ -131,6 +131,49 @@ pub(crate) async fn a_full_queue_holds_matching_up(place: Arc<Place>) {
     process.stop().await;
 }
 
+pub(crate) async fn an_organization_whose_jobs_are_barred_holds_up_no_other(place: Arc<Place>) {
+    let config = MatchingConfig { page_events: 5, queue_high_depth: 5, queue_critical_depth: 40, ..quick() };
+    let process = Process::matching(&place, config).await;
+    let (well, barred) = (TenantId::random(), TenantId::random());
+    for tenant_id in [well, barred] {
+        process.handle.create(tenant_id, input(json!([]))).await.unwrap();
+    }
+    append(&process.store, (1..=100).map(|index| feedback(index, json!({}))).collect()).await;
+    // A worker to which the receivers of one organization are away for long.
+    let (lease, deadline) = (Duration::from_secs(60), tokio::time::Instant::now() + Duration::from_secs(60));
+    let mut delivered = 0;
+    while delivered < 100 {
+        assert!(tokio::time::Instant::now() < deadline, "{delivered} of 100 were matched and delivered");
+        let now = SystemClock.now();
+        let claimed = process.store.claim_jobs(Claim::Next { limit: 10 }, "w", lease, now).await.unwrap();
+        if claimed.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let end = |job: bowline_store::ClaimedJob| {
+            let later = bowline_types::Timestamp::from_micros(now.micros() + 3_600_000_000);
+            let is_barred = job.job.job.tenant_id == barred;
+            let end = if is_barred { JobEnd::Barred { due_at: later } } else { JobEnd::Succeeded };
+            JobReport { job_id: job.job.job.job_id, claim: job.claim, end, attempt: None, error: None }
+        };
+        let reports: Vec<JobReport> = claimed.into_iter().map(end).collect();
+        delivered += reports.iter().filter(|report| report.end == JobEnd::Succeeded).count();
+        process.store.report_jobs(reports, now).await.unwrap();
+    }
+    // Nothing is lost: the oldest of its jobs are dead letters that say why, the others wait.
+    let dead = process.jobs(Some(JobState::Dead)).await;
+    let waiting = process.jobs(Some(JobState::Waiting)).await;
+    assert_eq!((dead.len() + waiting.len(), process.jobs(Some(JobState::Succeeded)).await.len()), (100, 100));
+    assert!(dead.len() >= 50, "{}", dead.len());
+    for job in dead {
+        let error = job.last_error.unwrap();
+        assert!(
+            job.job.tenant_id == barred && error.starts_with("TENANT_QUEUE_FULL: more than 16 jobs"),
+            "{error}"
+        );
+    }
+    process.stop().await;
+}
+
 pub(crate) async fn what_cannot_be_matched_is_set_aside(place: Arc<Place>) {
     let process = Process::matching(&place, quick()).await;
     process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();

@@ -43,7 +43,8 @@ pub(super) struct ListQuery {
     params(("X-Organization-ID" = Option<String>, Header, description = "The organization; the credential's own if absent")),
     request_body(content = Object, description = "`{\"name\",\"description\"?,\"chain_id\"?,\"registry\"?,\"enabled\"?,\
         \"conditions\":[{\"condition_type\",\"field\"?,\"operator\"?,\"value\"?,\"config\"?}],\
-        \"actions\":[{\"action_type\":\"rest\"|\"telegram\"|\"mcp\",\"priority\"?,\"config\"}],\"breaker\"?}`"),
+        \"actions\":[{\"action_type\":\"rest\"|\"telegram\"|\"mcp\",\"priority\"?,\"config\"}],\"breaker\"?}`; \
+        a priority is -10 to 10, and higher goes first among the organization's deliveries"),
     responses(
     (status = 201, description = "`{\"data\":{\"id\",\"organization_id\",\"name\",…,\"revision\"}}`; secrets are masked", body = Object),
     (status = 400, description = "`INVALID_TRIGGER`: `details` are `[{\"field\",\"problem\"}]`"),

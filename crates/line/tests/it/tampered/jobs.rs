@@ -34,12 +34,20 @@ impl JobStore for TamperedStore {
         claims: Vec<(Uuid, u32)>,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(Uuid, u32)>, StoreError> {
         self.store.extend_claims(claims, lease, now).await
     }
 
     async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.store.reclaim_jobs(now).await
+    }
+
+    async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        self.store.give_up_barred(before, now).await
+    }
+
+    async fn give_up_excess(&self, waiting_max: u64, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        self.store.give_up_excess(waiting_max, now).await
     }
 
     async fn hand_over(&self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
@@ -85,6 +93,10 @@ impl JobStore for TamperedStore {
 
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
         self.store.forget_jobs(before, limit).await
+    }
+
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.store.forget_dead(before, limit).await
     }
 
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {

@@ -1,7 +1,7 @@
 //! Jobs into workers' hands and back: claims, reports, leases that run out.
 //!
 //! Workers of several processes skip each other's rows instead of waiting for them. What a report says counts only
-//! under the job's last claim.
+//! under the job's last claim. Leases go by the server's clock, whatever workers' clocks say.
 
 use std::time::Duration;
 
@@ -13,32 +13,26 @@ use uuid::Uuid;
 
 use super::super::changes::bump;
 use super::super::rows::signed;
-use super::rows::{JOB_COLUMNS, claimed, small};
-use crate::queueing::{LEASE_RAN_OUT, READIED_MAX, RECLAIMED_MAX, claim_order, kept_text, state_after};
-use crate::{AttemptRecord, ChangeKind, Changes, Claim, ClaimedJob, JobEnd, JobReport};
+use super::rows::{JOB_COLUMNS, claimed, count, small};
+use crate::queueing::{LEASE_RAN_OUT, READIED_MAX, RECLAIMED_MAX, Wait, claim_order, kept_text, state_after};
+use crate::{AttemptRecord, ChangeKind, Changes, Claim, ClaimedJob, JobReport};
 
-/// What follows a choice of jobs `picked`: they are the worker's, and the highest tag that was claimed is kept.
-///
-/// That tag goes no further than what waits at the lowest priority, or a claim of higher priority would send new
-/// tenants to the end of the others' queue. A claim that finds its row held by another one leaves it to that one.
+/// The server's moment, as a value that an index is searched with.
+const SERVER_NOW: &str = "(SELECT clock_timestamp())";
+
+/// What follows a choice of jobs `picked`: they are the worker's, and the highest tag that was claimed is kept. A claim
+/// that finds that tag's row held by another one leaves it to that one.
 const TAKE: &str = "claimed AS (
         UPDATE action_jobs j SET state = 'running', ready = false, handed_over = false, attempts = attempts + 1,
-            claim = claim + 1, worker = $2, lease_until = $3
+            claim = claim + 1, worker = $2, lease_until = clock_timestamp() + $3 * interval '1 microsecond'
         FROM picked WHERE j.job_id = picked.job_id RETURNING j.*),
-    first_left AS (
-        SELECT tag FROM action_jobs WHERE state = 'waiting' AND ready
-            AND priority = (SELECT priority FROM action_jobs WHERE state = 'waiting' AND ready
-                            ORDER BY priority, tag DESC, job_id DESC LIMIT 1)
-            AND job_id NOT IN (SELECT job_id FROM picked)
-        ORDER BY tag, job_id LIMIT 1),
-    level AS (SELECT least((SELECT max(tag) FROM claimed), (SELECT tag FROM first_left)) AS tag
-              WHERE EXISTS (SELECT 1 FROM claimed)),
+    level AS (SELECT max(tag) AS tag FROM claimed HAVING count(*) > 0),
     raised AS (
         UPDATE job_tags t SET last_tag = level.tag FROM level
         WHERE t.tenant_id = (SELECT tenant_id FROM job_tags WHERE tenant_id = $4 FOR UPDATE SKIP LOCKED)
             AND t.last_tag < level.tag),
     made AS (
-        INSERT INTO job_tags SELECT $4, tag FROM level
+        INSERT INTO job_tags (tenant_id, last_tag) SELECT $4, tag FROM level
         WHERE NOT EXISTS (SELECT 1 FROM job_tags WHERE tenant_id = $4) ON CONFLICT DO NOTHING)";
 
 /// Makes jobs ready whose time has come; returns how many.
@@ -68,7 +62,7 @@ pub(super) async fn claim(
 ) -> sqlx::Result<Vec<ClaimedJob>> {
     let mut connection = pool.acquire().await?;
     let readied = ready_what_is_due(&mut connection, now.to_chrono()).await?;
-    let jobs = take(&mut connection, claim, worker, now.to_chrono() + lease).await?;
+    let jobs = take(&mut connection, claim, worker, lease).await?;
     if readied > jobs.len() as u64 {
         // The jobs are taken, whatever comes of the wake-up: others look by themselves soon.
         match bump(&mut connection, ChangeKind::Jobs).await {
@@ -85,10 +79,10 @@ async fn take(
     connection: &mut PgConnection,
     claim: &Claim,
     worker: &str,
-    lease_until: DateTime<Utc>,
+    lease: Duration,
 ) -> sqlx::Result<Vec<ClaimedJob>> {
     let which = match claim {
-        Claim::Next { .. } => "ORDER BY priority DESC, tag, job_id LIMIT $1",
+        Claim::Next { .. } => "ORDER BY tag, priority DESC, job_id LIMIT $1",
         Claim::These(_) => "AND job_id = ANY($1)",
     };
     let sql = format!(
@@ -101,10 +95,15 @@ async fn take(
         Claim::Next { limit } => query.bind(signed(*limit as u64)),
         Claim::These(ids) => query.bind(ids),
     };
-    let rows = query.bind(worker).bind(lease_until).bind(Uuid::nil()).fetch_all(connection).await?;
+    let rows = query.bind(worker).bind(micros(lease)).bind(Uuid::nil()).fetch_all(connection).await?;
     let mut jobs = rows.iter().map(claimed).collect::<sqlx::Result<Vec<_>>>()?;
     jobs.sort_by_key(|claimed| claim_order(&claimed.job));
     Ok(jobs)
+}
+
+/// A lease's length for SQL.
+fn micros(lease: Duration) -> i64 {
+    i64::try_from(lease.as_micros()).unwrap_or(i64::MAX)
 }
 
 pub(super) async fn report(
@@ -113,7 +112,7 @@ pub(super) async fn report(
     reports: &[JobReport],
     now: Timestamp,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let is_due = |report: &JobReport| matches!(report.end, JobEnd::Retry { due_at, .. } if due_at <= now);
+    let is_due = |report: &JobReport| Wait::of(&report.end).due_at.is_some_and(|due_at| due_at <= now);
     let mut connection = pool.acquire().await?;
     if !reports.iter().any(is_due) {
         let rows = write(&mut connection, reports, now).await?;
@@ -141,20 +140,13 @@ async fn write(
     reports: &[JobReport],
     now: Timestamp,
 ) -> sqlx::Result<Vec<PgRow>> {
-    let due = |report: &JobReport| match report.end {
-        JobEnd::Retry { due_at, .. } => Some(due_at.to_chrono()),
-        JobEnd::Succeeded | JobEnd::Dead | JobEnd::Cancelled => None,
-    };
-    let given_back = |report: &JobReport| match report.end {
-        JobEnd::Retry { counts, .. } => i32::from(!counts),
-        JobEnd::Succeeded | JobEnd::Dead | JobEnd::Cancelled => 0,
-    };
+    let waits: Vec<Wait> = reports.iter().map(|report| Wait::of(&report.end)).collect();
     let attempts: Vec<&AttemptRecord> = reports.iter().filter_map(|report| report.attempt.as_ref()).collect();
     // The rows are locked in one order, so that two reports of the same jobs don't wait for each other.
     let query = sqlx::query(
         "WITH told AS (
-             SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::int[], $6::text[])
-                 AS k (job_id, claim, state, due_at, given_back, error)),
+             SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::int[], $6::text[], $18::bool[])
+                 AS k (job_id, claim, state, due_at, given_back, error, barred)),
          held AS MATERIALIZED (
              SELECT j.job_id FROM action_jobs j JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
              WHERE j.state = 'running' ORDER BY j.job_id FOR UPDATE OF j),
@@ -162,20 +154,22 @@ async fn write(
              INSERT INTO action_results
              SELECT a.* FROM UNNEST($8::uuid[], $9::int[], $10::text[], $11::timestamptz[], $12::bigint[], $13::int[],
                      $14::text[], $15::text[], $16::text[], $17::text[]) AS a (job_id)
-             WHERE EXISTS (SELECT 1 FROM action_jobs j WHERE j.job_id = a.job_id)
+             WHERE EXISTS (SELECT 1 FROM action_jobs j WHERE j.job_id = a.job_id) ORDER BY a.job_id
              ON CONFLICT DO NOTHING)
          UPDATE action_jobs j SET state = k.state, ready = k.state = 'waiting' AND k.due_at <= $7, handed_over = false,
              worker = NULL, lease_until = NULL, attempts = greatest(j.attempts - k.given_back, 0),
              due_at = coalesce(k.due_at, j.due_at), last_error = coalesce(k.error, j.last_error),
-             ended_at = CASE WHEN k.state = 'waiting' THEN NULL ELSE $7 END
+             ended_at = CASE WHEN k.state = 'waiting' THEN NULL ELSE $7 END,
+             barred_since = CASE WHEN k.barred THEN coalesce(j.barred_since, $7)
+                 WHEN k.given_back > 0 THEN j.barred_since END
          FROM told k JOIN held ON held.job_id = k.job_id
          WHERE j.job_id = k.job_id AND j.claim = k.claim RETURNING j.job_id, j.ready",
     )
     .bind(reports.iter().map(|report| report.job_id).collect::<Vec<_>>())
     .bind(reports.iter().map(|report| small(report.claim)).collect::<Vec<_>>())
     .bind(reports.iter().map(|report| state_after(&report.end).as_str()).collect::<Vec<_>>())
-    .bind(reports.iter().map(due).collect::<Vec<_>>())
-    .bind(reports.iter().map(given_back).collect::<Vec<_>>())
+    .bind(waits.iter().map(|wait| wait.due_at.map(Timestamp::to_chrono)).collect::<Vec<_>>())
+    .bind(waits.iter().map(|wait| i32::from(wait.is_given_back)).collect::<Vec<_>>())
     .bind(reports.iter().map(|report| report.error.as_deref().map(kept_text)).collect::<Vec<_>>())
     .bind(now.to_chrono())
     .bind(attempts.iter().map(|attempt| attempt.job_id).collect::<Vec<_>>())
@@ -187,44 +181,51 @@ async fn write(
     .bind(attempts.iter().map(|attempt| attempt.error_message.as_deref().map(kept_text)).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| attempt.response_data.as_deref().map(kept_text)).collect::<Vec<_>>())
     .bind(attempts.iter().map(|attempt| kept_text(&attempt.destination)).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|attempt| kept_text(&attempt.worker)).collect::<Vec<_>>());
+    .bind(attempts.iter().map(|attempt| kept_text(&attempt.worker)).collect::<Vec<_>>())
+    .bind(waits.iter().map(|wait| wait.is_barred).collect::<Vec<_>>());
     query.fetch_all(connection).await
 }
 
 pub(super) async fn extend(
     pool: &PgPool,
     claims: &[(Uuid, u32)],
-    lease_until: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "UPDATE action_jobs j SET lease_until = $3 FROM (
-             SELECT j.job_id FROM action_jobs j
-             JOIN UNNEST($1::uuid[], $2::int[]) AS k (job_id, claim) ON j.job_id = k.job_id AND j.claim = k.claim
-             WHERE j.state = 'running' ORDER BY j.job_id FOR UPDATE OF j) AS held
-         WHERE j.job_id = held.job_id",
+    lease: Duration,
+) -> sqlx::Result<Vec<(Uuid, u32)>> {
+    let rows = sqlx::query(
+        "WITH told AS (SELECT * FROM UNNEST($1::uuid[], $2::int[]) AS k (job_id, claim)),
+         ending AS MATERIALIZED (
+             SELECT j.job_id FROM action_jobs j JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
+             WHERE j.state = 'running' AND j.lease_until <= clock_timestamp() + $3 / 2 * interval '1 microsecond'
+             ORDER BY j.job_id FOR UPDATE OF j),
+         extended AS (
+             UPDATE action_jobs j SET lease_until = clock_timestamp() + $3 * interval '1 microsecond'
+             FROM ending WHERE j.job_id = ending.job_id)
+         SELECT j.job_id, j.claim FROM action_jobs j JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
+         WHERE j.state = 'running'",
     )
     .bind(claims.iter().map(|(job_id, _)| *job_id).collect::<Vec<_>>())
     .bind(claims.iter().map(|(_, claim)| small(*claim)).collect::<Vec<_>>())
-    .bind(lease_until)
-    .execute(pool)
-    .await
-    .map(drop)
+    .bind(micros(lease))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("job_id")?, count(row, "claim")?))).collect()
 }
 
 pub(super) async fn reclaim(pool: &PgPool, changes: &Changes, now: Timestamp) -> sqlx::Result<u64> {
     let mut transaction = pool.begin().await?;
-    let reclaimed = sqlx::query(
+    let sql = format!(
         "UPDATE action_jobs SET state = 'waiting', ready = true, handed_over = false, worker = NULL,
              lease_until = NULL, due_at = $1, last_error = $3
-         WHERE job_id IN (SELECT job_id FROM action_jobs WHERE state = 'running' AND lease_until <= $1
-                          ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)",
-    )
-    .bind(now.to_chrono())
-    .bind(RECLAIMED_MAX)
-    .bind(LEASE_RAN_OUT)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+         WHERE job_id IN (SELECT job_id FROM action_jobs WHERE state = 'running' AND lease_until <= {SERVER_NOW}
+                          ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    );
+    let reclaimed = sqlx::query(AssertSqlSafe(sql))
+        .bind(now.to_chrono())
+        .bind(RECLAIMED_MAX)
+        .bind(LEASE_RAN_OUT)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
     if reclaimed > 0 {
         let epoch = bump(&mut transaction, ChangeKind::Jobs).await?;
         transaction.commit().await?;

@@ -1,14 +1,15 @@
 //! What is done to jobs beside delivering them: handing over, counting, listing, delivering again, deleting.
-//! Claims and reports are in `claims`; whatever is done here leaves a running job alone.
+//! Claims and reports are in `claims`; whatever is done here leaves a running job alone. Rows are locked in the order of
+//! their ids, after the tags, as everywhere: nobody waits for somebody who waits for him.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-use bowline_types::Timestamp;
-use sqlx::postgres::PgRow;
+use bowline_types::{TenantId, Timestamp};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use super::super::changes::bump;
+use super::super::job_insert::Tags;
 use super::super::rows::{moment, signed, unsigned};
 use super::claims::ready_what_is_due;
 use super::rows::{JOB_COLUMNS, attempt, filtered, fits, job};
@@ -33,7 +34,7 @@ pub(super) async fn hand_over(
     let sql = format!(
         "UPDATE action_jobs SET handed_over = true, handed_at = $2 WHERE job_id IN (
              SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready AND NOT handed_over
-             ORDER BY priority DESC, tag, job_id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING {JOB_COLUMNS}"
+             ORDER BY tag, priority DESC, job_id LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING {JOB_COLUMNS}"
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(signed(limit as u64))
@@ -52,12 +53,14 @@ pub(super) async fn take_back(pool: &PgPool, changes: &Changes, jobs: Option<&[U
     let mut transaction = pool.begin().await?;
     let taken = sqlx::query(match jobs {
         Some(_) => {
-            "UPDATE action_jobs SET handed_over = false
-             WHERE job_id = ANY($1) AND state = 'waiting' AND handed_over"
+            "UPDATE action_jobs SET handed_over = false WHERE job_id IN (
+                 SELECT job_id FROM action_jobs WHERE job_id = ANY($1) AND state = 'waiting' AND handed_over
+                 ORDER BY job_id FOR UPDATE)"
         }
         None => {
-            "UPDATE action_jobs SET handed_over = false
-             WHERE $1::uuid[] IS NULL AND state = 'waiting' AND handed_over"
+            "UPDATE action_jobs SET handed_over = false WHERE job_id IN (
+                 SELECT job_id FROM action_jobs WHERE $1::uuid[] IS NULL AND state = 'waiting' AND handed_over
+                 ORDER BY job_id FOR UPDATE)"
         }
     });
     let taken = taken.bind(jobs).execute(&mut *transaction).await?.rows_affected();
@@ -154,68 +157,52 @@ pub(super) async fn redeliver(
     now: Timestamp,
 ) -> sqlx::Result<Vec<Uuid>> {
     let mut transaction = pool.begin().await?;
+    let states = redelivered(filter);
     let sql = format!(
-        "SELECT job_id, tenant_id FROM action_jobs WHERE state IN ({}) AND {} FOR UPDATE SKIP LOCKED",
-        redelivered(filter),
+        "SELECT job_id, tenant_id, priority FROM action_jobs WHERE state IN ({states}) AND {}",
         fits(filter)
     );
     let rows = filtered(sql, filter).fetch_all(&mut *transaction).await?;
     // The oldest one goes first again.
-    let ids = rows.iter().rev().map(|row| row.try_get("job_id")).collect::<sqlx::Result<Vec<Uuid>>>()?;
+    let found = rows.iter().rev().map(|row| {
+        Ok((row.try_get("job_id")?, TenantId::new(row.try_get("tenant_id")?), row.try_get("priority")?))
+    });
+    let found = found.collect::<sqlx::Result<Vec<(Uuid, TenantId, i32)>>>()?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tags = Tags::lock(&mut transaction, found.iter().map(|(_, tenant_id, _)| *tenant_id)).await?;
+    let sql = format!(
+        "SELECT job_id FROM action_jobs WHERE job_id = ANY($1) AND state IN ({states})
+         ORDER BY job_id FOR UPDATE SKIP LOCKED"
+    );
+    let held: HashSet<Uuid> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(found.iter().map(|(job_id, ..)| *job_id).collect::<Vec<_>>())
+        .fetch_all(&mut *transaction)
+        .await?
+        .into_iter()
+        .collect();
+    let again = found.into_iter().filter(|(job_id, ..)| held.contains(job_id));
+    let (ids, new_tags): (Vec<Uuid>, Vec<i64>) =
+        again.map(|(job_id, tenant_id, priority)| (job_id, tags.next(tenant_id, priority))).unzip();
     if ids.is_empty() {
         return Ok(ids);
     }
-    let tags = new_tags(&mut transaction, rows.iter().rev()).await?;
     sqlx::query(
         "UPDATE action_jobs j SET state = 'waiting', ready = true, handed_over = false, due_at = $3, tag = k.tag,
-             attempts_before = attempts, ended_at = NULL
+             attempts_before = attempts, ended_at = NULL, barred_since = NULL
          FROM UNNEST($1::uuid[], $2::bigint[]) AS k (job_id, tag) WHERE j.job_id = k.job_id",
     )
     .bind(&ids)
-    .bind(tags)
+    .bind(new_tags)
     .bind(now.to_chrono())
     .execute(&mut *transaction)
     .await?;
+    tags.write(&mut transaction).await?;
     let epoch = bump(&mut transaction, ChangeKind::Jobs).await?;
     transaction.commit().await?;
     changes.observe(ChangeKind::Jobs, epoch);
     Ok(ids)
-}
-
-/// Tags for jobs that wait anew, as for new ones: behind what their tenants have waiting.
-async fn new_tags<'r>(
-    connection: &mut PgConnection,
-    jobs: impl Iterator<Item = &'r PgRow>,
-) -> sqlx::Result<Vec<i64>> {
-    let tenants = jobs.map(|row| row.try_get("tenant_id")).collect::<sqlx::Result<Vec<Uuid>>>()?;
-    let mut counts = BTreeMap::<Uuid, i64>::new();
-    for tenant in &tenants {
-        *counts.entry(*tenant).or_default() += 1;
-    }
-    let claimed: Option<i64> = sqlx::query_scalar("SELECT last_tag FROM job_tags WHERE tenant_id = $1")
-        .bind(Uuid::nil())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let claimed = claimed.unwrap_or(0);
-    let mut next = BTreeMap::new();
-    for (tenant, count) in counts {
-        let last: i64 = sqlx::query_scalar(
-            "INSERT INTO job_tags AS t VALUES ($1, $2 + $3) ON CONFLICT (tenant_id)
-             DO UPDATE SET last_tag = greatest(t.last_tag, $2) + $3 RETURNING last_tag",
-        )
-        .bind(tenant)
-        .bind(claimed)
-        .bind(count)
-        .fetch_one(&mut *connection)
-        .await?;
-        next.insert(tenant, last - count);
-    }
-    let tag = |tenant: &Uuid| {
-        let last = next.entry(*tenant).or_default();
-        *last += 1;
-        *last
-    };
-    Ok(tenants.iter().map(tag).collect())
 }
 
 pub(super) async fn purge(pool: &PgPool, filter: &JobFilter) -> sqlx::Result<Vec<Uuid>> {
@@ -232,19 +219,26 @@ pub(super) async fn purge(pool: &PgPool, filter: &JobFilter) -> sqlx::Result<Vec
     rows.iter().map(|row| row.try_get("job_id")).collect()
 }
 
-pub(super) async fn forget(pool: &PgPool, before: Timestamp, limit: u64) -> sqlx::Result<u64> {
-    let gone: i64 = sqlx::query_scalar(
+/// Deletes what ended before a moment: of a kind, in the order of one of its indexes.
+pub(super) async fn forget(
+    pool: &PgPool,
+    [kind, order]: [&str; 2],
+    before: Timestamp,
+    limit: u64,
+) -> sqlx::Result<u64> {
+    let sql = format!(
         "WITH gone AS (
              DELETE FROM action_jobs WHERE job_id IN (
-                 SELECT job_id FROM action_jobs WHERE state IN ('succeeded', 'cancelled') AND ended_at < $1
-                 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 SELECT job_id FROM action_jobs WHERE {kind} AND {order} < $1 AND ended_at < $1
+                 ORDER BY {order} LIMIT $2 FOR UPDATE SKIP LOCKED)
              RETURNING job_id),
          forgotten AS (DELETE FROM action_results r USING gone WHERE r.job_id = gone.job_id)
-         SELECT count(*) FROM gone",
-    )
-    .bind(before.to_chrono())
-    .bind(signed(limit))
-    .fetch_one(pool)
-    .await?;
+         SELECT count(*) FROM gone"
+    );
+    let gone: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(before.to_chrono())
+        .bind(signed(limit))
+        .fetch_one(pool)
+        .await?;
     Ok(gone.unsigned_abs())
 }

@@ -3,6 +3,7 @@
 
 mod breakers;
 mod claims;
+mod giving_up;
 mod keeping;
 mod rows;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::{refuse, refuse_commit};
+use crate::queueing::{DEAD, OVER};
 use crate::{
     AttemptRecord, BreakerKey, BreakerRecord, BreakerReport, Claim, ClaimedJob, JobFilter, JobRecord,
     JobReport, JobStore, QueueDepth, StoreError,
@@ -41,15 +43,25 @@ impl JobStore for PostgresStore {
         &self,
         claims: Vec<(Uuid, u32)>,
         lease: Duration,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let extended = claims::extend(self.pool()?, &claims, now.to_chrono() + lease).await;
+        _now: Timestamp,
+    ) -> Result<Vec<(Uuid, u32)>, StoreError> {
+        let extended = claims::extend(self.pool()?, &claims, lease).await;
         self.counted(extended.map_err(|e| refuse_commit(&e)))
     }
 
     async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError> {
         let reclaimed = claims::reclaim(self.pool()?, &self.changes, now).await;
         self.counted(reclaimed.map_err(|e| refuse_commit(&e)))
+    }
+
+    async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let given_up = giving_up::barred(self.pool()?, before, now).await;
+        self.counted(given_up.map_err(|e| refuse_commit(&e)))
+    }
+
+    async fn give_up_excess(&self, waiting_max: u64, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let given_up = giving_up::excess(self.pool()?, waiting_max, now).await;
+        self.counted(given_up.map_err(|e| refuse_commit(&e)))
     }
 
     async fn hand_over(&self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
@@ -97,7 +109,11 @@ impl JobStore for PostgresStore {
     }
 
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
-        self.counted(keeping::forget(self.pool()?, before, limit).await.map_err(|e| refuse_commit(&e)))
+        self.counted(keeping::forget(self.pool()?, OVER, before, limit).await.map_err(|e| refuse_commit(&e)))
+    }
+
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.counted(keeping::forget(self.pool()?, DEAD, before, limit).await.map_err(|e| refuse_commit(&e)))
     }
 
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {

@@ -19,7 +19,7 @@ pub(super) const JOB_COLUMNS: &str = "job_id, tenant_id, trigger_id, action_id, 
      attempts_before, claim, due_at, created_at, ended_at, last_error";
 
 /// A number of an `integer` column.
-fn count(row: &PgRow, column: &str) -> sqlx::Result<u32> {
+pub(super) fn count(row: &PgRow, column: &str) -> sqlx::Result<u32> {
     u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| corrupt(column, "negative"))
 }
 

@@ -10,8 +10,8 @@ use super::super::changes::bump;
 use super::super::pool::Failure;
 use super::super::rows::signed;
 use super::rows::{JOB_COLUMNS, claimed, uuid};
-use crate::queueing::{LEASE_RAN_OUT, READIED_MAX, RECLAIMED_MAX, claim_order, kept_text, state_after};
-use crate::{AttemptRecord, ChangeKind, Changes, Claim, ClaimedJob, JobEnd, JobReport};
+use crate::queueing::{LEASE_RAN_OUT, READIED_MAX, RECLAIMED_MAX, Wait, claim_order, kept_text, state_after};
+use crate::{AttemptRecord, ChangeKind, Changes, Claim, ClaimedJob, JobReport};
 
 /// Makes jobs ready whose time has come; returns how many.
 pub(super) fn ready_what_is_due(transaction: &Transaction<'_>, now: Timestamp) -> Result<usize, Failure> {
@@ -82,7 +82,7 @@ fn pick(transaction: &Transaction<'_>, claim: &Claim) -> Result<Vec<Uuid>, Failu
         Claim::Next { limit } => {
             let mut statement = transaction.prepare_cached(
                 "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready
-                 ORDER BY priority DESC, tag, job_id LIMIT ?1",
+                 ORDER BY tag, priority DESC, job_id LIMIT ?1",
             )?;
             let picked = statement.query_map([signed(*limit as u64)], |row| uuid(row, 0))?;
             Ok(picked.collect::<rusqlite::Result<_>>()?)
@@ -90,22 +90,11 @@ fn pick(transaction: &Transaction<'_>, claim: &Claim) -> Result<Vec<Uuid>, Failu
     }
 }
 
-/// Keeps the highest tag that was claimed. It goes no further than what waits at the lowest priority, or a claim of
-/// higher priority would send new tenants to the end of the others' queue.
-fn raise_claimed_tag(transaction: &Transaction<'_>, highest: i64) -> Result<(), Failure> {
-    let first_left: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT tag FROM action_jobs WHERE state = 'waiting' AND ready
-                 AND priority = (SELECT priority FROM action_jobs WHERE state = 'waiting' AND ready
-                                 ORDER BY priority, tag DESC, job_id DESC LIMIT 1)
-             ORDER BY tag, job_id LIMIT 1",
-        )?
-        .query_row((), |row| row.get(0))
-        .optional()?;
-    let tag = first_left.map_or(highest, |tag| tag.min(highest));
+/// Keeps the highest tag that was claimed.
+fn raise_claimed_tag(transaction: &Transaction<'_>, tag: i64) -> Result<(), Failure> {
     transaction
         .prepare_cached(
-            "INSERT INTO job_tags VALUES (?1, ?2)
+            "INSERT INTO job_tags (tenant_id, last_tag) VALUES (?1, ?2)
              ON CONFLICT (tenant_id) DO UPDATE SET last_tag = max(last_tag, excluded.last_tag)",
         )?
         .execute((Uuid::nil().as_bytes(), tag))?;
@@ -124,24 +113,23 @@ pub(super) fn report(
     let mut write = transaction.prepare_cached(
         "UPDATE action_jobs SET state = ?3, ready = ?4, handed_over = 0, worker = NULL, lease_until = NULL,
              attempts = max(attempts - ?5, 0), due_at = coalesce(?6, due_at), last_error = coalesce(?7, last_error),
-             ended_at = ?8
+             ended_at = ?8, barred_since = CASE WHEN ?9 THEN coalesce(barred_since, ?10) WHEN ?5 THEN barred_since END
          WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
     )?;
     for report in reports {
-        let (due_at, given_back) = match report.end {
-            JobEnd::Retry { due_at, counts } => (Some(due_at), i64::from(!counts)),
-            JobEnd::Succeeded | JobEnd::Dead | JobEnd::Cancelled => (None, 0),
-        };
+        let Wait { due_at, is_given_back, is_barred } = Wait::of(&report.end);
         let is_ready = due_at.is_some_and(|due_at| due_at <= now);
         let written = write.execute((
             report.job_id.as_bytes(),
             report.claim,
             state_after(&report.end).as_str(),
             is_ready,
-            given_back,
+            i64::from(is_given_back),
             due_at.map(Timestamp::micros),
             report.error.as_deref().map(kept_text),
             due_at.is_none().then_some(now.micros()),
+            is_barred,
+            now.micros(),
         ))?;
         if written == 1 {
             counted.push(report.job_id);
@@ -178,20 +166,39 @@ fn keep(transaction: &Transaction<'_>, attempt: &AttemptRecord) -> Result<(), Fa
     Ok(())
 }
 
+/// Prolongs those claims that are still held and end at `half` or before; returns all that are still held.
 pub(super) fn extend(
     connection: &mut Connection,
     claims: &[(Uuid, u32)],
+    half: Timestamp,
     lease_until: Timestamp,
-) -> Result<(), Failure> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut statement = transaction.prepare_cached(
-        "UPDATE action_jobs SET lease_until = ?3 WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
+) -> Result<Vec<(Uuid, u32)>, Failure> {
+    let mut look = connection.prepare_cached(
+        "SELECT coalesce(lease_until, 0) FROM action_jobs WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
     )?;
+    let (mut held, mut ending) = (Vec::with_capacity(claims.len()), Vec::new());
     for (job_id, claim) in claims {
-        statement.execute((job_id.as_bytes(), claim, lease_until.micros()))?;
+        let until: Option<i64> = look.query_row((job_id.as_bytes(), claim), |row| row.get(0)).optional()?;
+        let Some(until) = until else { continue };
+        held.push((*job_id, *claim));
+        if until <= half.micros() {
+            ending.push(job_id);
+        }
+    }
+    drop(look);
+    if ending.is_empty() {
+        return Ok(held);
+    }
+    // Nobody else writes between the look and this.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut statement = transaction
+        .prepare_cached("UPDATE action_jobs SET lease_until = ?2 WHERE job_id = ?1 AND state = 'running'")?;
+    for job_id in ending {
+        statement.execute((job_id.as_bytes(), lease_until.micros()))?;
     }
     drop(statement);
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(held)
 }
 
 pub(super) fn reclaim(

@@ -1,12 +1,11 @@
 //! What is done to jobs beside delivering them: handing over, counting, listing, delivering again, deleting.
 //! Claims and reports are in `claims`; whatever is done here leaves a running job alone.
 
-use std::collections::HashMap;
-
-use bowline_types::Timestamp;
+use bowline_types::{TenantId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
 use uuid::Uuid;
 
+use super::super::job_insert::Tags;
 use super::super::pool::Failure;
 use super::super::rows::signed;
 use super::claims::{commit, is_any_due, ready_what_is_due};
@@ -25,7 +24,7 @@ pub(super) fn hand_over(
     let sql = format!(
         "UPDATE action_jobs SET handed_over = 1, handed_at = ?2 WHERE job_id IN (
              SELECT job_id FROM action_jobs WHERE state = 'waiting' AND ready AND NOT handed_over
-             ORDER BY priority DESC, tag, job_id LIMIT ?1) RETURNING {JOB_COLUMNS}"
+             ORDER BY tag, priority DESC, job_id LIMIT ?1) RETURNING {JOB_COLUMNS}"
     );
     let mut statement = transaction.prepare_cached(&sql)?;
     let handed = statement.query_map((signed(limit as u64), now.micros()), job)?;
@@ -154,51 +153,31 @@ pub(super) fn redeliver(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (condition, values) = fits(filter);
     let states = redelivered(filter);
-    let sql = format!("SELECT job_id, tenant_id FROM action_jobs WHERE state IN ({states}) AND {condition}");
+    let sql = format!(
+        "SELECT job_id, tenant_id, priority FROM action_jobs WHERE state IN ({states}) AND {condition}"
+    );
     let mut statement = transaction.prepare(&sql)?;
-    let found = statement.query_map(params_from_iter(values), |row| Ok((uuid(row, 0)?, uuid(row, 1)?)))?;
-    let mut found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let found = statement.query_map(params_from_iter(values), |row| {
+        Ok((uuid(row, 0)?, TenantId::new(uuid(row, 1)?), row.get(2)?))
+    })?;
+    let mut found = found.collect::<rusqlite::Result<Vec<(Uuid, TenantId, i32)>>>()?;
     drop(statement);
     // The oldest one goes first again.
     found.reverse();
-    let tags = new_tags(&transaction, &found)?;
+    let mut tags = Tags::new(&transaction)?;
     let mut write = transaction.prepare_cached(
         "UPDATE action_jobs SET state = 'waiting', ready = 1, handed_over = 0, due_at = ?2, tag = ?3,
-             attempts_before = attempts, ended_at = NULL WHERE job_id = ?1",
+             attempts_before = attempts, ended_at = NULL, barred_since = NULL WHERE job_id = ?1",
     )?;
-    for ((job_id, _), tag) in found.iter().zip(tags) {
-        write.execute((job_id.as_bytes(), now.micros(), tag))?;
+    for (job_id, tenant_id, priority) in &found {
+        let place = tags.next(*tenant_id, *priority)?;
+        write.execute((job_id.as_bytes(), now.micros(), place.tag))?;
+        tags.take(*tenant_id, place);
     }
     drop(write);
+    tags.write()?;
     commit(transaction, changes, !found.is_empty())?;
-    Ok(found.into_iter().map(|(job_id, _)| job_id).collect())
-}
-
-/// Tags for jobs that wait anew, as for new ones: behind what their tenants have waiting.
-fn new_tags(transaction: &Transaction<'_>, jobs: &[(Uuid, Uuid)]) -> Result<Vec<i64>, Failure> {
-    let last_tag = |tenant: Uuid| -> rusqlite::Result<i64> {
-        let mut statement =
-            transaction.prepare_cached("SELECT last_tag FROM job_tags WHERE tenant_id = ?1")?;
-        Ok(statement.query_row([tenant.as_bytes()], |row| row.get(0)).optional()?.unwrap_or(0))
-    };
-    let claimed = last_tag(Uuid::nil())?;
-    let mut last = HashMap::new();
-    let mut tags = Vec::with_capacity(jobs.len());
-    for (_, tenant) in jobs {
-        let tag = match last.get(tenant) {
-            Some(tag) => *tag,
-            None => last_tag(*tenant)?.max(claimed),
-        } + 1;
-        last.insert(*tenant, tag);
-        tags.push(tag);
-    }
-    let mut write = transaction.prepare_cached(
-        "INSERT INTO job_tags VALUES (?1, ?2) ON CONFLICT (tenant_id) DO UPDATE SET last_tag = excluded.last_tag",
-    )?;
-    for (tenant, tag) in last {
-        write.execute((tenant.as_bytes(), tag))?;
-    }
-    Ok(tags)
+    Ok(found.into_iter().map(|(job_id, ..)| job_id).collect())
 }
 
 pub(super) fn purge(connection: &mut Connection, filter: &JobFilter) -> Result<Vec<Uuid>, Failure> {
@@ -225,13 +204,19 @@ fn forget_attempts(transaction: &Transaction<'_>, jobs: &[Uuid]) -> Result<(), F
     Ok(())
 }
 
-pub(super) fn forget(connection: &mut Connection, before: Timestamp, limit: u64) -> Result<u64, Failure> {
+/// Deletes what ended before a moment: of a kind, in the order of one of its indexes.
+pub(super) fn forget(
+    connection: &mut Connection,
+    [kind, order]: [&str; 2],
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut statement = transaction.prepare_cached(
+    let mut statement = transaction.prepare_cached(&format!(
         "DELETE FROM action_jobs WHERE job_id IN (
-             SELECT job_id FROM action_jobs WHERE state IN ('succeeded', 'cancelled') AND ended_at < ?1
-             ORDER BY ended_at LIMIT ?2) RETURNING job_id",
-    )?;
+             SELECT job_id FROM action_jobs WHERE {kind} AND {order} < ?1 AND ended_at < ?1
+             ORDER BY {order} LIMIT ?2) RETURNING job_id"
+    ))?;
     let gone = statement.query_map((before.micros(), signed(limit)), |row| uuid(row, 0))?;
     let gone = gone.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);

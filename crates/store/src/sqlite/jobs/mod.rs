@@ -3,6 +3,7 @@
 
 mod breakers;
 mod claims;
+mod giving_up;
 mod keeping;
 mod rows;
 
@@ -13,6 +14,7 @@ use bowline_types::Timestamp;
 use uuid::Uuid;
 
 use super::SqliteStore;
+use crate::queueing::{DEAD, OVER};
 use crate::{
     AttemptRecord, BreakerKey, BreakerRecord, BreakerReport, Claim, ClaimedJob, JobFilter, JobRecord,
     JobReport, JobStore, QueueDepth, StoreError,
@@ -48,14 +50,30 @@ impl JobStore for SqliteStore {
         claims: Vec<(Uuid, u32)>,
         lease: Duration,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let until = after(now, lease);
-        self.writer.run(move |connection| claims::extend(connection, &claims, until)).await
+    ) -> Result<Vec<(Uuid, u32)>, StoreError> {
+        let (half, until) = (after(now, lease / 2), after(now, lease));
+        self.writer.run(move |connection| claims::extend(connection, &claims, half, until)).await
     }
 
     async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError> {
         let changes = self.changes.clone();
         self.writer.run(move |connection| claims::reclaim(connection, &changes, now)).await
+    }
+
+    async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let is_any = self.readers.run(move |connection| giving_up::is_any_barred(connection, before)).await?;
+        if !is_any {
+            return Ok(Vec::new());
+        }
+        self.writer.run(move |connection| giving_up::barred(connection, before, now)).await
+    }
+
+    async fn give_up_excess(&self, waiting_max: u64, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
+        let crowded = self.readers.run(move |connection| giving_up::crowded(connection, waiting_max)).await?;
+        if crowded.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer.run(move |connection| giving_up::excess(connection, &crowded, waiting_max, now)).await
     }
 
     async fn hand_over(&self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
@@ -108,7 +126,11 @@ impl JobStore for SqliteStore {
     }
 
     async fn forget_jobs(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
-        self.writer.run(move |connection| keeping::forget(connection, before, limit)).await
+        self.writer.run(move |connection| keeping::forget(connection, OVER, before, limit)).await
+    }
+
+    async fn forget_dead(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.writer.run(move |connection| keeping::forget(connection, DEAD, before, limit)).await
     }
 
     async fn breakers(&self, keys: Option<Vec<BreakerKey>>) -> Result<Vec<BreakerRecord>, StoreError> {

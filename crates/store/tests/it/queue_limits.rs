@@ -1,0 +1,191 @@
+//! Nobody's jobs hold up anybody else's: priorities decide within a tenant, and what can't be delivered is given up.
+//!
+//! Jobs are written by steps of matching, as they are in earnest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bowline_store::{
+    ClaimedJob, JobEnd, JobFilter, JobRecord, JobState, LineStore, NewJob, PRIORITY_MAX, PRIORITY_MIN,
+};
+use bowline_types::{StreamId, TenantId, Timestamp};
+use uuid::Uuid;
+
+use crate::events::{at, grow, new_stream};
+use crate::jobs::{claim, end, report};
+use crate::support::Place;
+use crate::triggers::{job, step};
+
+/// A store with a stream whose events jobs are of.
+async fn open(place: &Place) -> (Arc<dyn LineStore>, StreamId) {
+    let (store, stream) = (place.open().await, new_stream());
+    grow(&store, stream, 1).await;
+    (store, stream)
+}
+
+async fn enqueue(store: &Arc<dyn LineStore>, stream: StreamId, jobs: Vec<NewJob>, now: Timestamp) {
+    let mut part = step(stream, 0, 0);
+    part.jobs = jobs;
+    store.commit_matches(part, now).await.unwrap();
+}
+
+fn of(stream: StreamId, tenant_id: TenantId, priority: i32) -> NewJob {
+    NewJob { priority, ..job(stream, tenant_id, Uuid::new_v4().as_u128(), 1) }
+}
+
+fn several(stream: StreamId, tenant_id: TenantId, priority: i32, count: usize) -> Vec<NewJob> {
+    (0..count).map(|_| of(stream, tenant_id, priority)).collect()
+}
+
+fn of_tenant(claimed: &[ClaimedJob], tenant_id: TenantId) -> usize {
+    claimed.iter().filter(|claimed| claimed.job.job.tenant_id == tenant_id).count()
+}
+
+pub(crate) async fn priorities_of_one_tenant_hold_up_no_other(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let (greedy, modest) = (TenantId::random(), TenantId::random());
+    // Ten thousand jobs, of every priority there is and of some that there are not any more.
+    for priority in [i32::MAX, i32::MIN].into_iter().chain(PRIORITY_MIN..=PRIORITY_MAX) {
+        enqueue(&store, stream, several(stream, greedy, priority, 440), at(0)).await;
+    }
+    claim(&store, 50, 0).await;
+    let alone = of(stream, modest, 0);
+    enqueue(&store, stream, vec![alone.clone()], at(0)).await;
+    let next = claim(&store, 5, 0).await;
+    assert!(
+        next.iter().any(|claimed| claimed.job.job.job_id == alone.job_id),
+        "it is not among the next five"
+    );
+    // Whoever spreads jobs over priorities gets no more than four turns for one.
+    enqueue(&store, stream, several(stream, modest, 0, 100), at(0)).await;
+    let next = claim(&store, 250, 0).await;
+    assert!(of_tenant(&next, modest) >= 50, "{} of 250", of_tenant(&next, modest));
+    // Who says that everything is urgent goes in turns like everybody else.
+    let urgent = TenantId::random();
+    enqueue(&store, stream, several(stream, modest, 0, 200), at(0)).await;
+    enqueue(&store, stream, several(stream, urgent, PRIORITY_MAX, 200), at(0)).await;
+    let next = claim(&store, 60, 0).await;
+    let counts = [urgent, modest].map(|tenant_id| of_tenant(&next, tenant_id));
+    assert!(counts[0].abs_diff(counts[1]) <= 2, "{counts:?}");
+}
+
+pub(crate) async fn a_higher_priority_overtakes_its_own_tenants_jobs(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let (tenant_id, other) = (TenantId::random(), TenantId::random());
+    enqueue(&store, stream, several(stream, tenant_id, 0, 300), at(0)).await;
+    claim(&store, 10, 0).await;
+    for priority in [-5, 3, 10] {
+        enqueue(&store, stream, vec![of(stream, tenant_id, priority)], at(0)).await;
+    }
+    let priorities = |claimed: &[ClaimedJob]| -> Vec<i32> {
+        claimed.iter().map(|claimed| claimed.job.job.priority).collect()
+    };
+    let first = claim(&store, 3, 0).await;
+    assert_eq!(priorities(&first), [10, 3, 0]);
+    // One that is delivered again is behind what waits of its priority, and still before lower ones.
+    end(&store, &first[..1], JobEnd::Dead).await;
+    let dead = JobFilter { state: Some(JobState::Dead), limit: 9, ..JobFilter::default() };
+    store.redeliver(dead, at(9)).await.unwrap();
+    enqueue(&store, stream, vec![of(stream, other, -10)], at(9)).await;
+    let next = claim(&store, 3, 9).await;
+    assert_eq!(next[0].job.job.job_id, first[0].job.job.job_id);
+    assert_eq!(of_tenant(&next, other), 1, "another tenant's turn does not depend on its priority");
+    let rest = claim(&store, 999, 9).await;
+    assert_eq!((rest.len(), priorities(&rest).last()), (289, Some(&-5)));
+}
+
+async fn one(store: &Arc<dyn LineStore>, job_id: Uuid) -> JobRecord {
+    let filter = JobFilter { job_id: Some(job_id), limit: 1, ..JobFilter::default() };
+    store.jobs(filter).await.unwrap().remove(0)
+}
+
+fn ids(jobs: &[JobRecord]) -> Vec<Uuid> {
+    let mut ids: Vec<Uuid> = jobs.iter().map(|job| job.job.job_id).collect();
+    ids.sort();
+    ids
+}
+
+/// Claims a job and says at a moment how that ended.
+async fn turn(store: &Arc<dyn LineStore>, job_id: Uuid, end: JobEnd, seconds: i64) {
+    let these = bowline_store::Claim::These(vec![job_id]);
+    let lease = std::time::Duration::from_secs(60);
+    let claimed = store.claim_jobs(these, "w", lease, at(seconds)).await.unwrap();
+    let mut said = report(&claimed[0], end);
+    said.error = Some("HTTP status 500".to_owned());
+    assert_eq!(store.report_jobs(vec![said], at(seconds)).await.unwrap(), [job_id]);
+}
+
+pub(crate) async fn what_no_breaker_lets_pass_is_given_up(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let jobs = several(stream, TenantId::random(), 0, 4);
+    enqueue(&store, stream, jobs.clone(), at(0)).await;
+    let [long, tried, busy, fresh] = [0, 1, 2, 3].map(|index| jobs[index].job_id);
+    let barred = |seconds| JobEnd::Barred { due_at: at(seconds) };
+    for job_id in [long, tried] {
+        turn(&store, job_id, barred(20), 10).await;
+        turn(&store, job_id, barred(30), 20).await;
+    }
+    // An attempt that was made begins the time anew; one that only others kept from being made does not.
+    turn(&store, long, JobEnd::Retry { due_at: at(40), counts: false }, 30).await;
+    turn(&store, tried, JobEnd::Retry { due_at: at(40), counts: true }, 30).await;
+    turn(&store, busy, JobEnd::Retry { due_at: at(40), counts: false }, 30).await;
+    assert_eq!((one(&store, long).await.attempts, one(&store, tried).await.attempts), (0, 1));
+    assert!(store.give_up_barred(at(10), at(50)).await.unwrap().is_empty());
+    let given_up = store.give_up_barred(at(11), at(50)).await.unwrap();
+    assert_eq!(ids(&given_up), [long]);
+    let dead = one(&store, long).await;
+    assert_eq!(given_up, std::slice::from_ref(&dead));
+    assert_eq!((dead.state, dead.ended_at, dead.attempts), (JobState::Dead, Some(at(50)), 0));
+    let error = dead.last_error.unwrap();
+    assert!(
+        error.starts_with("BARRED_TOO_LONG: ") && error.ends_with("before that: HTTP status 500"),
+        "{error}"
+    );
+    assert!(store.give_up_barred(at(999), at(50)).await.unwrap().is_empty(), "nothing else was barred");
+    assert_eq!(one(&store, fresh).await.state, JobState::Waiting);
+    // It is a dead letter like any other, and has its time again when somebody has it delivered.
+    let by_id = JobFilter { job_id: Some(long), limit: 1, ..JobFilter::default() };
+    assert_eq!(store.redeliver(by_id, at(60)).await.unwrap(), [long]);
+    turn(&store, long, barred(80), 70).await;
+    assert!(store.give_up_barred(at(70), at(80)).await.unwrap().is_empty());
+    assert_eq!(ids(&store.give_up_barred(at(71), at(80)).await.unwrap()), [long]);
+}
+
+pub(crate) async fn a_tenant_with_too_many_jobs_gives_up_its_own(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let (full, modest) = (TenantId::random(), TenantId::random());
+    enqueue(&store, stream, several(stream, modest, 0, 5), at(0)).await;
+    end(&store, &claim(&store, 5, 0).await, JobEnd::Barred { due_at: at(900) }).await;
+    let mut jobs = BTreeMap::new();
+    for (index, what) in ["barred", "tried", "busy", "fresh"].into_iter().enumerate() {
+        let made = several(stream, full, 0, 10);
+        enqueue(&store, stream, made.clone(), at(index as i64)).await;
+        let claimed = if what == "fresh" { Vec::new() } else { claim(&store, 10, 3).await };
+        let end_of = match what {
+            "barred" => JobEnd::Barred { due_at: at(900) },
+            what => JobEnd::Retry { due_at: at(900), counts: what == "tried" },
+        };
+        end(&store, &claimed, end_of).await;
+        let mut made: Vec<Uuid> = made.iter().map(|job| job.job_id).collect();
+        made.sort();
+        jobs.insert(what, made);
+    }
+    let waiting = async |tenant_id| {
+        let (tenant_id, state) = (Some(tenant_id), Some(JobState::Waiting));
+        store.jobs(JobFilter { tenant_id, state, limit: 99, ..JobFilter::default() }).await.unwrap().len()
+    };
+    assert!(store.give_up_excess(40, at(5)).await.unwrap().is_empty());
+    let given_up = store.give_up_excess(30, at(5)).await.unwrap();
+    assert_eq!(ids(&given_up), jobs["barred"], "the oldest ones go first, and no more than are too many");
+    let error = given_up[0].last_error.clone().unwrap();
+    assert!(error.starts_with("TENANT_QUEUE_FULL: more than 30 jobs"), "{error}");
+    assert!(given_up.iter().all(|job| (job.state, job.ended_at) == (JobState::Dead, Some(at(5)))));
+    // What was never tried is not given up, however much there is.
+    assert_eq!(ids(&store.give_up_excess(5, at(5)).await.unwrap()), jobs["tried"]);
+    assert!(store.give_up_excess(5, at(5)).await.unwrap().is_empty());
+    assert_eq!((waiting(full).await, waiting(modest).await), (20, 5));
+    // All of it can be had again.
+    let dead = JobFilter { state: Some(JobState::Dead), limit: 99, ..JobFilter::default() };
+    assert_eq!(store.redeliver(dead, at(6)).await.unwrap().len(), 20);
+    assert_eq!(waiting(full).await, 40);
+}

@@ -1,0 +1,237 @@
+//! Claims of a process that lives: it keeps them whatever clocks say and however long the store was away, begins nothing
+//! under one that it has lost, and stops if it can no longer keep or report them.
+
+use std::backtrace::Backtrace;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bowline_runtime::{Clock, ManualClock, SystemClock};
+use bowline_store::{Claim, JobState};
+use bowline_triggers::DeliveryConfig;
+use bowline_types::{TenantId, Timestamp};
+use serde_json::json;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::delivery_place::Engine;
+use crate::delivery_receiver::{Receiver, Reply};
+use crate::delivery_rig::{Rig, Running, config, deliveries_at, on_both, until};
+
+on_both! {
+    who_lives_keeps_its_claims_however_long_the_store_was_away,
+    what_was_lost_is_not_begun,
+    who_cannot_write_reports_stops_and_says_so,
+    who_cannot_prolong_claims_stops_and_says_so,
+    what_a_breaker_bars_for_too_long_is_given_up,
+}
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A claim of nobody, which has run out: whoever looks after jobs lets it wait again.
+async fn abandoned(rig: &Rig) -> Uuid {
+    let trigger = rig
+        .trigger_of(TenantId::random(), "rest", json!({ "url": "http://127.0.0.1:1/" }), Default::default())
+        .await;
+    // Made and claimed so fast that no worker is between: if one is, another one is made.
+    loop {
+        let job_id = rig.jobs(&trigger, 1).await[0];
+        let these = Claim::These(vec![job_id]);
+        let claimed = rig.store.claim_jobs(these, "nobody", Duration::ZERO, rig.clock.now()).await.unwrap();
+        if !claimed.is_empty() {
+            return job_id;
+        }
+    }
+}
+
+/// Waits until somebody has looked for claims that ran out, after his own were prolonged.
+async fn looked_after(rig: &Rig) {
+    let job_id = abandoned(rig).await;
+    until("somebody looks after jobs", || async {
+        let record = rig.job(job_id).await;
+        record.state != JobState::Running || record.attempts > 1
+    })
+    .await;
+}
+
+async fn who_lives_keeps_its_claims_however_long_the_store_was_away(engine: Engine) {
+    let rig = Rig::new(engine).await;
+    let (answer, answered) = watch::channel(false);
+    let receiver = Receiver::start_held(answered).await;
+    let trigger = rig.trigger("rest", json!({ "url": receiver.url("/"), "timeout_seconds": 300 })).await;
+    let running = Running::start(&rig.deliveries(config(), "one"));
+    let job = rig.jobs(&trigger, 1).await[0];
+    until("it is under way", || async { receiver.count() == 1 }).await;
+    // Nobody could prolong anything for longer than the lease.
+    rig.leases_age(LEASE * 2).await;
+    looked_after(&rig).await;
+    assert_eq!((rig.job(job).await.state, rig.job(job).await.attempts), (JobState::Running, 1));
+    answer.send(true).unwrap();
+    rig.until_state(job, JobState::Succeeded).await;
+    assert_eq!(receiver.count(), 1);
+    running.stop().await;
+    rig.end().await;
+}
+
+async fn what_was_lost_is_not_begun(engine: Engine) {
+    let rig = Rig::new(engine).await;
+    let (answer, answered) = watch::channel(false);
+    let receiver = Receiver::start_held(answered).await;
+    let trigger = rig.trigger("rest", json!({ "url": receiver.url("/"), "timeout_seconds": 300 })).await;
+    // One delivery at a time: the others wait in the process, under its claims.
+    let jobs = rig.jobs(&trigger, 3).await;
+    let settings = DeliveryConfig { workers: 3, tenant_in_flight_max: 1, ..config() };
+    let running = Running::start(&rig.deliveries(settings, "one"));
+    until("all are claimed", || async { rig.count(JobState::Running).await == 3 && receiver.count() == 1 })
+        .await;
+    // Another process finds that their leases ran out, and claims them.
+    until("they are reclaimed", || async {
+        rig.leases_age(LEASE * 2).await;
+        rig.store.reclaim_jobs(rig.clock.now()).await.unwrap() == 3
+    })
+    .await;
+    let claimed =
+        rig.store.claim_jobs(Claim::These(jobs.clone()), "other", LEASE, rig.clock.now()).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    looked_after(&rig).await;
+    answer.send(true).unwrap();
+    // It goes on to others' jobs when it is through with these.
+    let other = Receiver::start(|_, _| Reply::status(200)).await;
+    let quick = rig
+        .trigger_of(TenantId::random(), "rest", json!({ "url": other.url("/") }), Default::default())
+        .await;
+    let fresh = rig.jobs(&quick, 1).await[0];
+    rig.until_state(fresh, JobState::Succeeded).await;
+    running.stop().await;
+    assert_eq!(receiver.count(), 1, "a job was begun that is another worker's");
+    for job in jobs {
+        assert_eq!(rig.job(job).await.state, JobState::Running, "what one says about another's claim counts");
+    }
+    rig.end().await;
+}
+
+/// A clock that breaks within one part of the program once it is told to.
+#[derive(Debug)]
+struct Broken {
+    within: &'static str,
+    is_broken: AtomicBool,
+}
+
+impl Clock for Broken {
+    fn now(&self) -> Timestamp {
+        if self.is_broken.load(Ordering::SeqCst)
+            && Backtrace::force_capture().to_string().contains(self.within)
+        {
+            panic!("the clock is broken");
+        }
+        SystemClock.now()
+    }
+}
+
+/// A part of a process panics, while a job is under way or when it is to be reported.
+async fn stops(engine: Engine, within: &'static str, says: &str, reports: bool) {
+    let rig = Rig::new(engine).await;
+    let (answer, answered) = watch::channel(false);
+    let receiver = Receiver::start_held(answered).await;
+    let clock = Arc::new(Broken { within, is_broken: AtomicBool::new(false) });
+    let of_process = Arc::clone(&clock) as Arc<dyn Clock>;
+    let settings = DeliveryConfig { lease_secs: 3, ..config() };
+    let deliveries = deliveries_at(Arc::clone(&rig.store), settings, of_process, None, "one");
+    let running = Running::start(&deliveries);
+    let trigger = rig.trigger("rest", json!({ "url": receiver.url("/"), "timeout_seconds": 300 })).await;
+    rig.jobs(&trigger, 1).await;
+    until("it is under way", || async { receiver.count() == 1 }).await;
+    clock.is_broken.store(true, Ordering::SeqCst);
+    if reports {
+        answer.send(true).unwrap();
+    }
+    let (task, cause) = running.failure().await;
+    assert_eq!(task, "workers");
+    assert!(cause.contains(says) && cause.contains("panicked"), "{cause}");
+    rig.end().await;
+}
+
+async fn who_cannot_write_reports_stops_and_says_so(engine: Engine) {
+    stops(engine, "delivery/reports.rs", "reports are written", true).await;
+}
+
+async fn who_cannot_prolong_claims_stops_and_says_so(engine: Engine) {
+    stops(engine, "delivery::upkeep::prolong::", "claims are prolonged", false).await;
+}
+
+async fn what_a_breaker_bars_for_too_long_is_given_up(engine: Engine) {
+    let rig = Rig::new(engine).await;
+    let receiver = Receiver::start(|_, _| Reply::status(500)).await;
+    let breaker = bowline_store::BreakerSettings {
+        failure_threshold: 1,
+        recovery_secs: 604_800,
+        half_open_calls_max: 1,
+    };
+    let hook = json!({ "url": receiver.url("/"), "max_attempts": 20 });
+    let trigger = rig.trigger_of(rig.tenant_id, "rest", hook, breaker).await;
+    let running = Running::start(&rig.deliveries(config(), "one"));
+    rig.jobs(&trigger, 1).await;
+    until("it was tried", || async { receiver.count() == 1 }).await;
+    let key = bowline_store::BreakerKey::Trigger(trigger.trigger_id);
+    until("the breaker is open", || async {
+        let found = rig.store.breakers(Some(vec![key.clone()])).await.unwrap();
+        found.first().is_some_and(|record| record.state == bowline_store::BreakerState::Open)
+    })
+    .await;
+    let job = rig.jobs(&trigger, 1).await[0];
+    until("it is barred", || async {
+        let record = rig.job(job).await;
+        record.state == JobState::Waiting && record.due_at > record.created_at
+    })
+    .await;
+    rig.pass(Duration::from_secs(24 * 60 * 60 - 60));
+    looked_after(&rig).await;
+    assert_ne!(rig.job(job).await.state, JobState::Dead);
+    rig.pass(Duration::from_secs(120));
+    rig.until_state(job, JobState::Dead).await;
+    let dead = rig.job(job).await;
+    assert!(dead.last_error.unwrap().starts_with("BARRED_TOO_LONG: "));
+    assert_eq!(dead.attempts, 0);
+    running.stop().await;
+    rig.end().await;
+}
+
+/// Only a server has a clock of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_whose_clocks_are_wrong_neither_lose_nor_get_each_others_jobs() {
+    let rig = Rig::new(Engine::Postgres).await;
+    let (answer, answered) = watch::channel(false);
+    let receiver = Receiver::start_held(answered).await;
+    let trigger = rig.trigger("rest", json!({ "url": receiver.url("/"), "timeout_seconds": 300 })).await;
+    let skewed = |minutes: i64, instance: &str| {
+        let now = Timestamp::from_micros(rig.clock.now().micros() + minutes * 60_000_000);
+        let clock = Arc::new(ManualClock::at(now)) as Arc<dyn Clock>;
+        deliveries_at(Arc::clone(&rig.store), config(), clock, None, instance)
+    };
+    let behind = Running::start(&skewed(-10, "behind"));
+    let job = rig.jobs(&trigger, 1).await[0];
+    until("it is under way", || async { receiver.count() == 1 }).await;
+    let ahead = Running::start(&skewed(10, "ahead"));
+    // The one that is ahead delivers, and looks for claims that ran out.
+    let other = Receiver::start(|_, _| Reply::status(200)).await;
+    let quick = rig
+        .trigger_of(TenantId::random(), "rest", json!({ "url": other.url("/") }), Default::default())
+        .await;
+    until("the other one works", || async {
+        let one = rig.jobs(&quick, 1).await[0];
+        rig.until_state(one, JobState::Succeeded).await;
+        rig.attempts(one).await[0].worker == "ahead"
+    })
+    .await;
+    looked_after(&rig).await;
+    looked_after(&rig).await;
+    assert_eq!((rig.job(job).await.state, rig.job(job).await.attempts), (JobState::Running, 1));
+    answer.send(true).unwrap();
+    rig.until_state(job, JobState::Succeeded).await;
+    assert_eq!(receiver.count(), 1);
+    assert_eq!(rig.attempts(job).await[0].worker, "behind");
+    for running in [behind, ahead] {
+        running.stop().await;
+    }
+    rig.end().await;
+}
