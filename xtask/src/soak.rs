@@ -1,9 +1,9 @@
 //! `cargo xtask soak`: what the tests do a few times, for as long as one likes.
 //!
-//! Nodes are killed under load and while they anchor until the time is over, every system call of the embedded store fails once, the
-//! queue of jobs gets as deep as it may, and
-//! with `--fuzz` libFuzzer looks for inputs that break the laws of the byte rules. Fuzzing needs a C++ compiler and
-//! no other toolchain than the tests. It changes nothing in the repository but for the input that broke a law, which
+//! Nodes are killed under load, while they anchor and while they index, match and deliver, until the time is over;
+//! every system call of the embedded store fails once; the queue of jobs gets as deep as it may; and with `--fuzz`
+//! libFuzzer looks for inputs that break the laws of the byte rules. Fuzzing needs a C++ compiler and no other
+//! toolchain than the tests. It changes nothing in the repository but for the input that broke a law, which
 //! it puts beside the seeds: from then on every run of the tests tries it.
 
 use std::fs;
@@ -28,9 +28,10 @@ pub(crate) struct Options {
 }
 
 /// The tests that know how to go on.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     "what_was_acknowledged_survives_every_kill",
     "a_node_that_is_killed_while_it_anchors",
+    "triggers_crashes",
     "a_disk_that_fails",
     // Once, with as many jobs as the limits of the settings are.
     "a_deep_queue_holds_matching",
