@@ -120,7 +120,8 @@ impl Told<'_> {
     fn talk_of_more(&self, options: &Options, node: &OwnNode, deliveries: &[Value]) {
         let (bowline, data) = (called(), node.data().display());
         let (organization, trigger) = (self.organization, text(&self.trigger["id"]));
-        let event = self.ratings.first().map(|rated| text(&rated.event["id"])).unwrap_or_default();
+        let matched = self.ratings.iter().find(|rated| rated.explanation["would_fire"] == true);
+        let event = matched.map(|rated| text(&rated.event["id"])).unwrap_or_default();
         let delivery = deliveries.first().map(|delivery| text(&delivery["id"])).unwrap_or_default();
         let (begin, ask) = match options.serve {
             true => (String::new(), format!("{bowline} --data {data} --url {}", node.url())),

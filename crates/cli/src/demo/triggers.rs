@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bowline_indexer::ChainConfig;
 use bowline_node::Config;
+use bowline_runtime::Samples;
 use bowline_types::{EvmAddress, TenantId};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -28,8 +29,8 @@ use crate::{output, progress};
 /// Scores below it set the trigger off.
 const THRESHOLD: u8 = 50;
 
-/// The two ratings: agent and score. The first one matches.
-const RATINGS: [(u64, u8); 2] = [(398, 35), (399, 92)];
+/// The two ratings: agent and score. The second one matches.
+const RATINGS: [(u64, u8); 2] = [(399, 92), (398, 35)];
 
 /// What each step may take.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -129,11 +130,15 @@ async fn show(
 
     bar.set_message("the indexer catches up");
     within("the indexer is not live", until_live(&client)).await?;
+    within("the trigger is not known", until_counted(&client, "bowline_triggers_loaded", 1)).await?;
     bar.set_message("two agents are rated");
     let mut given = Vec::new();
-    for (index, (agent, score)) in (1..).zip(RATINGS) {
-        let mined = chain.rpc.give(chain.registry, agent, index, score).await?;
+    for (index, (agent, score)) in (1_u32..).zip(RATINGS) {
+        let mined = chain.rpc.give(chain.registry, agent, index.into(), score).await?;
         given.push((score, mined, Instant::now()));
+        // Each alone: the way of an event is shown, not of the first one of a new stream.
+        let matched = until_counted(&client, "event_processor_events_processed_total", index);
+        within("an event is not matched", matched).await?;
     }
     bar.set_message("the webhook is on its way");
     let first = within("no webhook has arrived", async { Ok(receiver.first().await) }).await?;
@@ -186,6 +191,17 @@ async fn until_live(client: &Client) -> Result<(), Failure> {
     loop {
         let status: Value = client.json(&Call::get(&["api", "v1", "indexer", "status"])).await?;
         if status["data"]["chains"][0]["state"] == "live" {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until a metric of the node has come so far.
+async fn until_counted(client: &Client, metric: &str, count: u32) -> Result<(), Failure> {
+    loop {
+        let metrics = Samples::parse(&client.text(&Call::get(&["metrics"])).await?);
+        if metrics.sum(metric).is_some_and(|counted| counted >= f64::from(count)) {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;

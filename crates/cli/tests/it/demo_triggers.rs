@@ -21,19 +21,19 @@ pub(crate) async fn the_demo_shows_the_way_from_a_log_to_a_webhook(site: Arc<Sit
     let events = shown["events"].as_array().unwrap();
     let fires: Vec<(&Value, &Value)> =
         events.iter().map(|event| (&event["score"], &event["would_fire"])).collect();
-    assert_eq!(fires, [(&json!(35), &json!(true)), (&json!(92), &json!(false))], "{shown}");
+    assert_eq!(fires, [(&json!(92), &json!(false)), (&json!(35), &json!(true))], "{shown}");
     let numbers: Vec<&Value> = events.iter().map(|event| &event["sequence_number"]).collect();
     assert_eq!(numbers, [&json!(1), &json!(2)]);
     let webhooks = shown["webhooks"].as_array().unwrap();
     assert_eq!(webhooks.len(), 1, "{shown}");
     assert_eq!((&webhooks[0]["signature"], &webhooks[0]["body"]["score"]), (&json!("valid"), &json!(35)));
-    assert_eq!(webhooks[0]["body"]["transaction_hash"], events[0]["transaction"]);
+    assert_eq!(webhooks[0]["body"]["transaction_hash"], events[1]["transaction"]);
     assert!(webhooks[0]["latency_ms"].as_u64().is_some(), "{shown}");
     let deliveries = shown["deliveries"].as_array().unwrap();
     assert_eq!(deliveries.len(), 1, "{shown}");
     assert_eq!(
         (&deliveries[0]["state"], &deliveries[0]["id"], &deliveries[0]["event_id"]),
-        (&json!("succeeded"), &webhooks[0]["id"], &events[0]["event_id"])
+        (&json!("succeeded"), &webhooks[0]["id"], &events[1]["event_id"])
     );
     // The chain that was started is gone.
     let started = ended.stderr.lines().find_map(|line| line.strip_prefix("Started anvil on http://"));

@@ -270,6 +270,7 @@ tests! { Sqlite:
     triggers_api {
         secrets_stay_with_whoever_wrote_them,
         an_organization_reaches_its_own_receivers_alone,
+        so_many_back_tests_run_and_the_next_one_is_told_when,
     }
     triggers_chain {
         deliveries_fail_are_repeated_and_forgotten,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bowline_types::{AgentId, TenantId};
 use serde_json::{Value, json};
 
+use crate::author::Author;
 use crate::client::{Answer, Api};
 use crate::node::{bowline_in, run_program};
 use crate::receiver::Receiver;
-use crate::site::Site;
+use crate::site::{Site, until};
 
 /// What webhooks are signed with.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -282,4 +283,29 @@ pub(crate) async fn an_organization_reaches_its_own_receivers_alone(site: Arc<Si
     ] } } });
     let refused = site.node("other").config(&twice.to_string()).refused().await;
     assert!(refused.must(2).stderr.contains("allow_by_organization[1]"), "{refused:?}");
+}
+
+pub(crate) async fn so_many_back_tests_run_and_the_next_one_is_told_when(site: Arc<Site>) {
+    let node = site.node("data").config("triggers:\n  backtests_max: 1\n").start().await;
+    let author = Author::known_to(&node.api()).await;
+    author.grow(&node.api(), 400).await;
+    let api = node.api().and("x-organization-id", &author.stream.tenant_id.to_string());
+    let asked = json!({ "trigger": { "name": "all", "registry": "line" } }).to_string();
+    let test = async || api.post(&format!("{TRIGGERS}/backtest"), asked.clone()).await;
+    // Whether two meet is chance, so they are sent until they have.
+    let mut refused = None;
+    until(async || {
+        let answers = futures_util::future::join_all((0..10).map(|_| test())).await;
+        assert!(answers.iter().any(|answer| answer.status == 200));
+        refused = answers.into_iter().find(|answer| answer.status != 200);
+        refused.is_some()
+    })
+    .await;
+    let refused = refused.unwrap();
+    assert!(refused.refused(429, "BACKTESTS_BUSY").contains("1 back-tests run"), "{}", refused.text);
+    let secs: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=10).contains(&secs), "{secs}");
+    // Who was refused has left no trace.
+    let answer = test().await.json();
+    assert_eq!((&answer["data"]["count"], &answer["data"]["events_looked_at"]), (&json!(400), &json!(400)));
 }
