@@ -131,3 +131,29 @@ impl Config {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_organization_never_fills_the_queue() {
+        let depth = |queue_critical_depth, queue_tenant_depth| {
+            let matching = MatchingConfig {
+                queue_high_depth: 1,
+                queue_critical_depth,
+                queue_tenant_depth,
+                ..MatchingConfig::default()
+            };
+            let config = Config { matching, ..Config::default() };
+            (config.matching.tenant_depth(), config.problems())
+        };
+        assert_eq!(Config::default().matching.tenant_depth(), 20_000);
+        assert_eq!(depth(1_000, 0), (400, Vec::new()));
+        assert_eq!(depth(1_000, 999), (999, Vec::new()));
+        assert_eq!(
+            depth(1_000, 1_000).1,
+            ["triggers.matching.queue_tenant_depth is 1000: take less than queue_critical_depth"]
+        );
+    }
+}
