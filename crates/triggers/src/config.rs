@@ -55,8 +55,9 @@ pub struct MatchingConfig {
     pub queue_high_depth: u64,
     /// Waiting jobs from which on nothing more is matched until there are fewer.
     pub queue_critical_depth: u64,
-    /// Waiting jobs of one organization; beyond it those of its jobs that circuit breakers bar or that were tried before
-    /// become dead letters, the oldest first. Below `queue_critical_depth`; 0 for two fifths of it.
+    /// Waiting jobs of one organization that hold nobody up: when the queue reaches its critical depth, those of an
+    /// organization with more that circuit breakers bar or that were tried before become dead letters, the oldest first.
+    /// Below `queue_critical_depth`; 0 for two fifths of it.
     pub queue_tenant_depth: u64,
     /// Days that it is remembered which events were matched.
     pub processed_keep_days: u64,
@@ -84,7 +85,7 @@ impl Default for MatchingConfig {
 }
 
 impl MatchingConfig {
-    /// Waiting jobs that one organization may have before some are given up.
+    /// Waiting jobs that an organization keeps when the queue is at its critical depth.
     pub fn tenant_depth(&self) -> u64 {
         match self.queue_tenant_depth {
             0 => (self.queue_critical_depth / 5).saturating_mul(2).max(1),
