@@ -58,8 +58,9 @@ pub struct MatchingConfig {
     pub queue_high_depth: u64,
     /// Waiting jobs from which on nothing more is matched until there are fewer.
     pub queue_critical_depth: u64,
-    /// Waiting jobs of one organization; beyond it those of its jobs that circuit breakers bar or that were tried before
-    /// become dead letters, the oldest first. Below `queue_critical_depth`; 0 for two fifths of it.
+    /// Waiting jobs of one organization that hold nobody up: when the queue reaches its critical depth, those of an
+    /// organization with more that circuit breakers bar or that were tried before become dead letters, the oldest first.
+    /// Below `queue_critical_depth`; 0 for two fifths of it.
     pub queue_tenant_depth: u64,
     /// Days that it is remembered which events were matched.
     pub processed_keep_days: u64,
@@ -87,7 +88,7 @@ impl Default for MatchingConfig {
 }
 
 impl MatchingConfig {
-    /// Waiting jobs that one organization may have before some are given up.
+    /// Waiting jobs that an organization keeps when the queue is at its critical depth.
     pub fn tenant_depth(&self) -> u64 {
         match self.queue_tenant_depth {
             0 => (self.queue_critical_depth / 5).saturating_mul(2).max(1),
@@ -133,5 +134,31 @@ impl Config {
         }
         problems.extend(self.delivery.problems());
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_organization_never_fills_the_queue() {
+        let depth = |queue_critical_depth, queue_tenant_depth| {
+            let matching = MatchingConfig {
+                queue_high_depth: 1,
+                queue_critical_depth,
+                queue_tenant_depth,
+                ..MatchingConfig::default()
+            };
+            let config = Config { matching, ..Config::default() };
+            (config.matching.tenant_depth(), config.problems())
+        };
+        assert_eq!(Config::default().matching.tenant_depth(), 20_000);
+        assert_eq!(depth(1_000, 0), (400, Vec::new()));
+        assert_eq!(depth(1_000, 999), (999, Vec::new()));
+        assert_eq!(
+            depth(1_000, 1_000).1,
+            ["triggers.matching.queue_tenant_depth is 1000: take less than queue_critical_depth"]
+        );
     }
 }

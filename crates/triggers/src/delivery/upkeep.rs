@@ -82,7 +82,9 @@ pub(crate) async fn look_after(
             }
             if is_due { tidy(&shared, &given_up).await } else { Ok(()) }
         };
-        match looked.await {
+        // Whatever of it is done may end anywhere: the next process goes on.
+        let looked = tokio::select! { looked = looked => looked, () = shutdown.begun() => break };
+        match looked {
             Ok(()) => is_away = false,
             Err(error) => {
                 reclaims_from = Instant::now() + AFTER_OUTAGE;
@@ -158,7 +160,12 @@ pub(crate) async fn relay(
     let mut is_away = false;
     while !shutdown.has_begun() {
         let heard = shared.store.changes().epoch(ChangeKind::Jobs);
-        match relay_once(shared.store.as_ref(), &queue, shared.clock.now()).await {
+        let now = shared.clock.now();
+        let relayed = tokio::select! {
+            relayed = relay_once(shared.store.as_ref(), &queue, now) => relayed,
+            () = shutdown.begun() => break,
+        };
+        match relayed {
             Ok(relayed) => {
                 is_away = false;
                 if relayed.was_lost {

@@ -22,8 +22,8 @@ use crate::metrics::{HELD, QUEUE_DEPTH};
 /// Between two lines of the same warning.
 const REPEATED: Duration = Duration::from_secs(60);
 
-/// Between two looks for organizations that have too many waiting jobs.
-const CROWDED_PERIOD: Duration = Duration::from_secs(5);
+/// After a look for organizations that have too many waiting jobs, if there was nothing to give up.
+const CROWDED_PERIOD: Duration = Duration::from_secs(3);
 
 /// Calls of one such look at most; what is left over is the next one's.
 const CALLS_MAX: u32 = 100;
@@ -45,7 +45,8 @@ pub(crate) struct Pressure {
     waiting: AtomicU64,
     looked: Notify,
     said: Mutex<(Level, Option<Instant>)>,
-    crowded_at: Mutex<Option<Instant>>,
+    /// Before then nobody looks for organizations that have too many.
+    crowded_from: Mutex<Option<Instant>>,
     given_up: GivenUp,
 }
 
@@ -58,7 +59,7 @@ impl Pressure {
             waiting: AtomicU64::new(0),
             looked: Notify::new(),
             said: Mutex::new((Level::Normal, None)),
-            crowded_at: Mutex::new(None),
+            crowded_from: Mutex::new(None),
             given_up: GivenUp::new(Reason::TenantQueueFull),
         }
     }
@@ -77,10 +78,10 @@ impl Pressure {
         self.looked.notify_waiters();
     }
 
-    /// Gives up what organizations have too much of; returns how many jobs.
+    /// If everybody would be held, gives up what organizations have too much of; returns how many jobs.
     async fn make_room(&self, store: &dyn LineStore, waiting: u64, now: Timestamp) -> u64 {
-        let looks = waiting > self.of_tenant && (waiting >= self.critical || self.is_due());
-        if !looks {
+        let from = *self.crowded_from.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting < self.critical || from.is_some_and(|from| Instant::now() < from) {
             self.given_up.add(&[]);
             return 0;
         }
@@ -98,16 +99,9 @@ impl Pressure {
                 }
             }
         }
+        let next = (count == 0).then(|| Instant::now() + CROWDED_PERIOD);
+        *self.crowded_from.lock().unwrap_or_else(PoisonError::into_inner) = next;
         count
-    }
-
-    fn is_due(&self) -> bool {
-        let mut at = self.crowded_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = at.is_none_or(|at| at.elapsed() >= CROWDED_PERIOD);
-        if is_due {
-            *at = Some(Instant::now());
-        }
-        is_due
     }
 
     /// Jobs that came on top since the last look.

@@ -11,6 +11,7 @@ use bowline_store::{Claim, JobState};
 use bowline_triggers::DeliveryConfig;
 use bowline_types::{TenantId, Timestamp};
 use serde_json::json;
+use sqlx::Connection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -233,5 +234,29 @@ async fn workers_whose_clocks_are_wrong_neither_lose_nor_get_each_others_jobs() 
     for running in [behind, ahead] {
         running.stop().await;
     }
+    rig.end().await;
+}
+
+/// A claim that waits for a lock would take ten seconds to be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_answer_does_not_hold_up_the_end() {
+    let rig = Rig::new(Engine::Postgres).await;
+    let mut locking = rig.place.connect().await;
+    let mut lock = locking.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE action_jobs IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let running = Running::start(&rig.deliveries(DeliveryConfig { drain_secs: 1, ..config() }, "one"));
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%action_jobs%'";
+    until("somebody waits for the table", || async {
+        let mut looking = rig.place.connect().await;
+        let waits: bool = sqlx::query_scalar(waits).fetch_one(&mut looking).await.unwrap();
+        looking.close().await.unwrap();
+        waits
+    })
+    .await;
+    let since = std::time::Instant::now();
+    running.stop().await;
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    lock.rollback().await.unwrap();
     rig.end().await;
 }

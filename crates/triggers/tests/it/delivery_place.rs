@@ -45,10 +45,15 @@ impl Place {
 
     /// Runs a statement past the store; only a server takes one.
     pub(crate) async fn execute(&self, sql: &str) {
-        let Self::Database(name) = self else { panic!("{self:?} is no server's") };
-        let mut connection = PgConnection::connect(&url_of(name)).await.unwrap();
+        let mut connection = self.connect().await;
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// A connection of one's own to a server's database.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        let Self::Database(name) = self else { panic!("{self:?} is no server's") };
+        PgConnection::connect(&url_of(name)).await.unwrap()
     }
 
     pub(crate) async fn remove(self) {

@@ -1,6 +1,6 @@
 //! Waiting jobs that are given up: dead letters by rule, which somebody may have delivered again.
 //!
-//! It leaves alone what a worker has in hand, and what still waits for its first attempt.
+//! It leaves alone what a worker has in hand, and what no circuit breaker bars and nobody has tried.
 
 use bowline_types::{TenantId, Timestamp};
 use rusqlite::{Connection, Params, TransactionBehavior};
