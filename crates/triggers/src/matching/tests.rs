@@ -251,9 +251,9 @@ async fn a_page_that_takes_too_long_is_matched_in_parts() {
     let running = rig.run();
     rig.until_matched(8).await;
     assert_eq!(rig.jobs().await, (1..=8).collect::<Vec<u64>>());
-    // Eight at once and four at once are too many.
+    // Eight at once are too many.
     let counts = running.counts();
-    assert!(counts.contains("succeeded=8 failed=0 panicked=0 timeout=12"), "{counts}");
+    assert!(counts.contains("succeeded=8 failed=0 panicked=0") && !counts.contains("timeout=0"), "{counts}");
     running.stop().await;
 }
 
