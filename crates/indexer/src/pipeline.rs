@@ -39,7 +39,7 @@ impl Work<'_> {
             contracts: Arc::clone(&self.chain.contracts),
             size: Arc::clone(&self.chain.range),
         };
-        let signer = self.signer()?;
+        let (signer, mut head) = (self.signer()?, self.head()?);
         let _fetching = Stage(tokio::spawn(fetcher.run(from, to, fetched_to)));
         let _signing = Stage(tokio::spawn(async move {
             while let Some(steps) = fetched.recv().await {
@@ -48,7 +48,9 @@ impl Work<'_> {
                     Err(halt) => return drop(signed_to.send(Err(halt)).await),
                 };
                 for step in steps {
-                    let one = signer.clone().sign(step).await;
+                    let logs = step.entries.len() as u64;
+                    let one = signer.clone().sign(step, head).await;
+                    head += logs;
                     let is_last = one.is_err();
                     if signed_to.send(one).await.is_err() || is_last {
                         return;

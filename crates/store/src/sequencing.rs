@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
 use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
-use rayon::prelude::*;
 
 use crate::records::{AppendOutcome, KnownEvent};
 
@@ -58,12 +57,6 @@ enum Verdict {
     Done(Box<AppendOutcome>),
 }
 
-/// Events that one core signs by itself at most: what a request brings, unless the limits are others.
-const ALONE_MAX: usize = 1_000;
-
-/// Events that a core signs at a time beyond that.
-const PART_EVENTS: usize = 128;
-
 struct Assigned {
     index: usize,
     entity_version: u64,
@@ -71,12 +64,13 @@ struct Assigned {
     sequenced_at: Timestamp,
 }
 
-/// Decides a batch, in its order.
+/// Decides a batch, in its order. Receipts in `sealed`, one an event, were signed ahead, and count if they fit.
 pub(crate) fn sequence(
     batch: &[VerifiedEvent],
     mut known: Known,
     signer: &SequencerSigner,
     now: Timestamp,
+    sealed: &[Receipt],
 ) -> Sequenced {
     let mut assigned: Vec<Assigned> = Vec::with_capacity(batch.len());
     let mut in_batch: HashMap<(StreamId, EventId), usize> = HashMap::with_capacity(batch.len());
@@ -92,7 +86,7 @@ pub(crate) fn sequence(
         });
         verdicts.push(verdict);
     }
-    let rows = seal(batch, &assigned, signer);
+    let rows = seal(batch, &assigned, signer, sealed);
     let receipt_of = |row: usize| rows.get(row).map(|r| r.receipt.clone());
     let outcomes = verdicts
         .into_iter()
@@ -152,10 +146,14 @@ fn assign(index: usize, event: &VerifiedEvent, known: &mut Known, now: Timestamp
     Assigned { index, entity_version, sequence_number, sequenced_at }
 }
 
-/// Signs a group of clients' events on the calling thread: it is the one that writes, while the other cores verify what
-/// comes next. Handed to them, this work would wait behind all of that. A larger batch is a follower's, such as a step of
-/// a chain: it has nothing that must be verified, and is signed on all cores.
-fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner) -> Vec<Row> {
+/// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
+/// to them, this work would wait behind all of that. Who knows the numbers beforehand has signed ahead.
+fn seal(
+    batch: &[VerifiedEvent],
+    assigned: &[Assigned],
+    signer: &SequencerSigner,
+    sealed: &[Receipt],
+) -> Vec<Row> {
     let placement = |a: &Assigned| {
         let event = &batch[a.index];
         Placement {
@@ -166,10 +164,13 @@ fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner
             sequenced_at: a.sequenced_at,
         }
     };
-    let sealed = |part: &[Assigned]| signer.seal_all(&part.iter().map(placement).collect::<Vec<_>>());
-    let receipts = match assigned.len() {
-        ..=ALONE_MAX => sealed(assigned),
-        _ => assigned.par_chunks(PART_EVENTS).flat_map_iter(sealed).collect(),
+    let placements: Vec<Placement<'_>> = assigned.iter().map(placement).collect();
+    let fitting = assigned.iter().zip(&placements).map(|(a, placement)| {
+        sealed.get(a.index).filter(|receipt| signer.has_sealed(receipt, placement)).cloned()
+    });
+    let receipts = match fitting.collect::<Option<Vec<Receipt>>>() {
+        Some(fitting) => fitting,
+        None => signer.seal_all(&placements),
     };
     let row = |(a, receipt): (&Assigned, Receipt)| {
         let event = &batch[a.index];

@@ -2,6 +2,7 @@
 //! Whether a step may be taken is decided here, for both stores.
 
 use bowline_types::{EvmHash, StreamId, Timestamp};
+use bowline_ves::Receipt;
 
 use crate::{AppendOutcome, AppendReport, StoreError, VerifiedBatch};
 
@@ -48,6 +49,9 @@ pub struct ChainAdvance {
     /// Blocks that are known now, ascending: number, hash, and how many of the batch's events come up to and with
     /// this block. The last one is the new checkpoint; none leaves the highest mark that is left as the checkpoint.
     pub marks: Vec<(u64, EvmHash, u64)>,
+    /// Receipts that were signed ahead for numbers that follow on the stream's head, one an event; they count if
+    /// everything turns out so, and are made anew if not. There may be none.
+    pub sealed: Vec<Receipt>,
 }
 
 /// Marks of a chain that are kept.

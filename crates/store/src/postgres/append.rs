@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bowline_types::{CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
-use bowline_ves::{SequencerSigner, VerifiedEvent};
+use bowline_ves::{Receipt, SequencerSigner, VerifiedEvent};
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
@@ -35,6 +35,8 @@ pub(super) struct Append {
     pub(super) keys_epoch: u64,
     pub(super) signer: Arc<SequencerSigner>,
     pub(super) now: Timestamp,
+    /// Receipts that were signed ahead, one an event, if there are any.
+    pub(super) sealed: Arc<Vec<Receipt>>,
 }
 
 /// Appends of which others were seen to be faster.
@@ -137,7 +139,8 @@ impl Append {
     /// Decides and signs, away from the threads that serve connections.
     async fn sequence(&self, known: Known) -> Result<Sequenced, StoreError> {
         let (batch, signer, now) = (Arc::clone(&self.batch), Arc::clone(&self.signer), self.now);
-        tokio::task::spawn_blocking(move || sequence(&batch, known, &signer, now))
+        let sealed = Arc::clone(&self.sealed);
+        tokio::task::spawn_blocking(move || sequence(&batch, known, &signer, now, &sealed))
             .await
             .map_err(|e| StoreError::Internal(e.to_string()))
     }

@@ -278,8 +278,13 @@ impl LineStore for PostgresStore {
         now: Timestamp,
     ) -> Result<AppendReport, StoreError> {
         let began = Instant::now();
-        let append =
-            append::Append { batch: Arc::new(batch.events), keys_epoch: batch.keys_epoch, signer, now };
+        let append = append::Append {
+            batch: Arc::new(batch.events),
+            keys_epoch: batch.keys_epoch,
+            signer,
+            now,
+            sealed: Arc::default(),
+        };
         let appended = append.run(self.pool()?, &self.contention).await;
         if let Err(StoreError::KeysChanged { epoch }) = &appended {
             self.changes.observe(ChangeKind::AgentKeys, *epoch);

@@ -35,7 +35,10 @@ impl SourceStore for PostgresStore {
     ) -> Result<AppendReport, StoreError> {
         let began = Instant::now();
         check_step(&advance, &batch)?;
-        let append = Append { batch: Arc::new(batch.events), keys_epoch: batch.keys_epoch, signer, now };
+        let mut advance = advance;
+        let (batch, keys_epoch) = (Arc::new(batch.events), batch.keys_epoch);
+        let sealed = Arc::new(std::mem::take(&mut advance.sealed));
+        let append = Append { batch, keys_epoch, signer, now, sealed };
         let appended = append_step(self.pool()?, &advance, &append).await;
         if let Err(StoreError::KeysChanged { epoch }) = &appended {
             self.changes.observe(ChangeKind::AgentKeys, *epoch);

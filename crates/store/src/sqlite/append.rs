@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bowline_types::{StreamId, Timestamp};
-use bowline_ves::{SequencerSigner, VerifiedEvent};
+use bowline_ves::{Receipt, SequencerSigner, VerifiedEvent};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::changes;
@@ -26,7 +26,7 @@ pub(super) fn append(
     now: Timestamp,
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let report = append_within(&transaction, heard, batch, signer, now)?;
+    let report = append_within(&transaction, heard, batch, signer, now, &[])?;
     commit(transaction)?;
     Ok(report)
 }
@@ -38,9 +38,10 @@ pub(super) fn append_within(
     VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
     signer: &SequencerSigner,
     now: Timestamp,
+    sealed: &[Receipt],
 ) -> Result<AppendReport, Failure> {
     let known = known(transaction, &batch)?;
-    let sequenced = sequence(&batch, known, signer, now);
+    let sequenced = sequence(&batch, known, signer, now, sealed);
     let epoch = changes::read(transaction, ChangeKind::AgentKeys)?;
     if epoch > keys_epoch && !sequenced.rows.is_empty() {
         heard.observe(ChangeKind::AgentKeys, epoch);

@@ -130,7 +130,7 @@ fn append_step(
         true => {
             AppendReport { outcomes: Vec::new(), heads: std::iter::once((advance.stream, head)).collect() }
         }
-        false => append_within(&transaction, heard, batch, signer, now)?,
+        false => append_within(&transaction, heard, batch, signer, now, &advance.sealed)?,
     };
     all_accepted(&report)?;
     name_stream(&transaction, advance)?;

@@ -9,7 +9,7 @@ use bowline_store::{
     StoreError, VerifiedBatch,
 };
 use bowline_types::{AgentId, EvmHash, chain_stream};
-use bowline_ves::VerifiedEvent;
+use bowline_ves::{Placement, Receipt, Signature, VerifiedEvent};
 
 use crate::events::{agent_key, at, fresh, grow, new_events, signer, whole};
 use crate::support::{Place, soon};
@@ -31,6 +31,7 @@ fn step(from: u64, marks: &[(u64, u64)]) -> ChainAdvance {
         generation: 0,
         forget_above: None,
         marks: marks.iter().map(|(number, count)| (*number, hash(*number), *count)).collect(),
+        sealed: Vec::new(),
     }
 }
 
@@ -254,4 +255,49 @@ pub(crate) async fn a_step_that_was_signed_before_a_change_of_keys_is_refused(pl
     let batch = VerifiedBatch { events: new(1), keys_epoch: epoch };
     store.append_from_chain(step(0, &[(9, 1)]), batch, signer(), at(0)).await.unwrap();
     assert_eq!(place(&store).await, Some((0, 9, 1)));
+}
+
+/// Receipts for the numbers after `head`, told from those that the store makes by their signature.
+fn sealed_after(head: u64, events: &[VerifiedEvent]) -> Vec<Receipt> {
+    let place = |(sequence_number, event)| {
+        let VerifiedEvent { envelope, signing_hash, .. }: &VerifiedEvent = event;
+        let (stream, event_id) = (envelope.stream, envelope.event_id);
+        Placement { stream, event_id, signing_hash, sequence_number, sequenced_at: at(0) }
+    };
+    let receipts = signer().seal_all(&(head + 1..).zip(events).map(place).collect::<Vec<_>>());
+    receipts.into_iter().map(|receipt| Receipt { signature: AHEAD, ..receipt }).collect()
+}
+
+const AHEAD: Signature = Signature::new([7; 64]);
+
+pub(crate) async fn receipts_that_were_signed_ahead_count_only_where_they_fit(place_: Arc<Place>) {
+    let store = place_.open().await;
+    let key = signer().key.public();
+    let ahead = async |from: u64, events: Vec<VerifiedEvent>, sealed: Vec<Receipt>| {
+        let count = events.len();
+        let advance = ChainAdvance { sealed, ..step(from, &[(from + 1, count as u64)]) };
+        take(&store, advance, events).await.unwrap();
+        let receipts: Vec<Receipt> =
+            whole(&store, chain_stream(CHAIN)).await.into_iter().map(|event| event.receipt).collect();
+        assert!((1..).zip(&receipts).all(|(number, receipt)| receipt.sequence_number == number));
+        receipts[receipts.len() - count..]
+            .iter()
+            .map(|receipt| receipt.signature == AHEAD)
+            .collect::<Vec<_>>()
+    };
+    let events = new(3);
+    assert_eq!(ahead(0, events.clone(), sealed_after(0, &events)).await, [true; 3]);
+    // Other numbers, others' events, another sequencer, too few: all are made anew.
+    let events = new(2);
+    assert_eq!(ahead(1, events.clone(), sealed_after(4, &events)).await, [false; 2]);
+    assert_eq!(ahead(2, new(2), sealed_after(5, &new(2))).await, [false; 2]);
+    let events = new(2);
+    let mut other = sealed_after(7, &events);
+    other[1].key_version += 1;
+    assert_eq!(ahead(3, events, other).await, [false; 2]);
+    let events = new(2);
+    assert_eq!(ahead(4, events.clone(), sealed_after(9, &events[..1])).await, [false; 2]);
+    for event in whole(&store, chain_stream(CHAIN)).await.into_iter().skip(3) {
+        event.receipt.verify(None, &key).unwrap();
+    }
 }
