@@ -1,50 +1,76 @@
 //! Figures that cost something and that anybody may ask for: they are had at most once in a while, however many ask, and
 //! one of them does the work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// What was found last, and when; cheap to clone.
+/// How long one look may take: then it is given up, and the next one begins.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Where a look takes too long, what was found before is shown so long.
+const STALE_MAX: Duration = Duration::from_secs(60);
+
+/// What was found last, and when.
 #[derive(Debug)]
 pub(crate) struct Recent<T> {
     age_max: Duration,
-    kept: Arc<Mutex<Option<(Instant, T)>>>,
+    stale_max: Duration,
+    look_time_max: Duration,
+    last: Arc<Mutex<Option<(Instant, T)>>>,
+    looking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl<T: Clone + Send + 'static> Recent<T> {
     /// Nothing yet; what is found is good for so long.
     pub(crate) fn new(age_max: Duration) -> Self {
-        Self { age_max, kept: Arc::default() }
+        Self {
+            age_max,
+            stale_max: STALE_MAX,
+            look_time_max: LOOK_TIME_MAX,
+            last: Arc::default(),
+            looking: Arc::default(),
+        }
     }
 
-    /// What was found lately, or is found now; none if that takes too long. Then it goes on all the same, and whoever asks
-    /// next has it.
+    /// What was found lately, or is found now. If that takes longer than `time_max` it goes on all the same, and what
+    /// was found before is returned if it is not too old.
     pub(crate) async fn get<F>(&self, time_max: Duration, look: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
+        if let Some(found) = self.kept(self.age_max) {
+            return Some(found);
+        }
         let found = async {
-            let Ok(kept) = Arc::clone(&self.kept).try_lock_owned() else {
+            match Arc::clone(&self.looking).try_lock_owned() {
+                Ok(turn) => {
+                    let (last, look, time_max) = (Arc::clone(&self.last), look(), self.look_time_max);
+                    // A task of its own, which outlives whoever does not wait for it.
+                    let looked = tokio::spawn(async move {
+                        if let Ok(found) = timeout(time_max, look).await {
+                            *last.lock().unwrap_or_else(PoisonError::into_inner) =
+                                Some((Instant::now(), found));
+                        }
+                        drop(turn);
+                    });
+                    // If it panicked there is nothing new.
+                    drop(looked.await);
+                }
                 // Somebody looks: what comes of that is new enough.
-                return self.kept.lock().await.as_ref().map(|(_, found)| found.clone());
-            };
-            match kept.as_ref().filter(|(at, _)| at.elapsed() < self.age_max) {
-                Some((_, found)) => Some(found.clone()),
-                // A task of its own, which outlives whoever does not wait for it.
-                None => tokio::spawn(keep(kept, look())).await.ok(),
+                Err(_) => drop(self.looking.lock().await),
             }
         };
-        tokio::time::timeout(time_max, found).await.ok()?
+        // If it is late, so is everybody's answer.
+        drop(timeout(time_max, found).await);
+        self.kept(self.stale_max.max(self.age_max))
     }
-}
 
-async fn keep<T: Clone>(mut kept: OwnedMutexGuard<Option<(Instant, T)>>, look: impl Future<Output = T>) -> T {
-    let found = look.await;
-    *kept = Some((Instant::now(), found.clone()));
-    found
+    fn kept(&self, age_max: Duration) -> Option<T> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(at, _)| at.elapsed() < age_max).map(|(_, found)| found.clone())
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +109,17 @@ mod tests {
         assert_eq!(recent.get(SOON, || async { 8 }).await, None, "one looks at a time");
         tell.send(7).unwrap();
         assert_eq!(recent.get(HOUR, || async { 9 }).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_is_given_up_and_meanwhile_the_last_figures_are_shown() {
+        let recent = Recent { look_time_max: SOON, ..Recent::new(Duration::ZERO) };
+        assert_eq!(recent.get(HOUR, || async { 1 }).await, Some(1));
+        assert_eq!(recent.get(SOON / 2, std::future::pending).await, Some(1));
+        // Waits for the one that hangs; the next one looks itself.
+        assert_eq!(recent.get(HOUR, || async { 2 }).await, Some(1));
+        assert_eq!(recent.get(HOUR, || async { 2 }).await, Some(2));
+        let recent = Recent { stale_max: Duration::ZERO, ..recent };
+        assert_eq!(recent.get(SOON, std::future::pending).await, None);
     }
 }

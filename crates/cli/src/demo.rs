@@ -26,8 +26,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::client::Client;
-use crate::context::{Context, until_interrupted};
-use crate::exit::{Failure, Outcome};
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 use crate::serve::stop_signal;
 
@@ -82,7 +82,7 @@ impl Options {
     }
 
     async fn dev_node(&self) -> Result<DevNode, Failure> {
-        until_interrupted(DevNode::start(self.rpc_url.as_deref(), self.anvil.as_deref())).await
+        DevNode::start(self.rpc_url.as_deref(), self.anvil.as_deref()).await
     }
 }
 
@@ -92,11 +92,11 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     if options.triggers {
         return triggers::run(context, &options).await;
     }
-    let stop = stop_signal()?;
+    let mut stop = Box::pin(stop_signal()?);
     let chain = match options.anchor {
         true => {
-            let node = options.dev_node().await?;
-            Some(until_interrupted(DevChain::start(node)).await?)
+            let started = async { DevChain::start(options.dev_node().await?).await };
+            Some(unless_stopped(&mut stop, started).await?)
         }
         false => None,
     };
@@ -111,8 +111,20 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
         config.anchor = chain.settings();
     }
     let node = OwnNode::start(config).await?;
-    let shown = until_interrupted(show(context, &options, &data, node.client()?, chain.as_ref())).await;
+    let shown = show(context, &options, &data, node.client()?, chain.as_ref());
+    let shown = unless_stopped(&mut stop, shown).await;
     node.leave(shown, options.serve, stop).await
+}
+
+/// Runs `work` until it is done, or somebody tells the demo to stop.
+async fn unless_stopped<T>(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        result = work => result,
+        () = stop => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    }
 }
 
 /// A chain that the demo has started is gone afterwards, so each line that goes with one has a folder of its own.

@@ -57,7 +57,7 @@ impl EventsQuery {
 #[utoipa::path(get, path = "/api/v1/events", tag = "chains", params(EventsQuery), responses(
     (status = 200, description = "`{\"data\":[{\"id\",\"sequence_number\",\"retracted\",\"chain_id\",\"block_number\",\"registry\",\
         \"event_type\",\"agent_id\",\"timestamp\",…}],\"pagination\":{\"page\",\"limit\",\"has_more\",\"looked_at\",\"is_complete\"}}`; \
-        `is_complete` is false if older events were not looked at", body = Object),
+        `is_complete` is false if there may be older events than the pages show", body = Object),
     (status = 400, description = "`INVALID_FIELD_VALUE`: the page lies deeper than 1,000 events")))]
 pub(super) async fn events(
     State(api): State<Api>,
@@ -88,14 +88,15 @@ pub(super) async fn events(
     }
     // Of several chains: by the time of their blocks, then by their place.
     found.events.sort_by_key(|(time, number, _)| std::cmp::Reverse((*time, *number)));
-    let has_more = found.events.len() >= wanted;
+    let is_cut = found.events.len() >= wanted && page == page_max;
+    let has_more = found.events.len() >= wanted && !is_cut;
     let shown = found.events.into_iter().skip((page - 1) * limit).take(limit).map(|(_, _, event)| event);
     let shown: Vec<Value> = shown.collect();
     Ok(Json(json!({
         "data": shown,
         "pagination": {
             "page": page, "limit": limit, "has_more": has_more,
-            "looked_at": found.looked_at, "is_complete": found.is_complete,
+            "looked_at": found.looked_at, "is_complete": found.is_complete && !is_cut,
         },
     })))
 }

@@ -81,7 +81,8 @@ fn on_this_machine(url: &str) -> Result<String, Failure> {
 fn program(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(named) = named {
         return match named.is_file() {
-            true => Ok(named.to_owned()),
+            // As a whole: a bare name would be looked for on the path.
+            true => Ok(std::path::absolute(named).unwrap_or_else(|_| named.to_owned())),
             false => Err(Failure::usage(format!("--anvil names {}, which is no file", named.display()))
                 .next("install it with `npm install -g @foundry-rs/anvil`, and leave --anvil out")),
         };
@@ -94,7 +95,7 @@ fn program(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(named) = std::env::var_os(ANVIL_VARIABLE).filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
         return if named.is_file() {
-            Ok(named)
+            Ok(std::path::absolute(&named).unwrap_or(named))
         } else {
             absent(format!("{ANVIL_VARIABLE} names {}, which is no file", named.display()))
         };

@@ -18,9 +18,9 @@ use super::dev_node::{DEV_CHAIN, DevNode};
 use super::own_node::OwnNode;
 use super::receiver::{Received, Receiver};
 use super::told::Told;
-use super::{Options, SERVE_PORT, data_folder};
+use super::{Options, SERVE_PORT, data_folder, unless_stopped};
 use crate::client::{Call, Client};
-use crate::context::{Context, until_interrupted};
+use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::reputation::{DevRpc, Mined};
 use crate::serve::stop_signal;
@@ -39,16 +39,19 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(context: &Context, options: &Options) -> Outcome {
-    let stop = stop_signal()?;
-    let dev_node = options.dev_node().await?;
-    let chain = until_interrupted(Chain::prepare(&dev_node)).await?;
+    let mut stop = Box::pin(stop_signal()?);
+    let prepared = async {
+        let dev_node = options.dev_node().await?;
+        Ok((Chain::prepare(&dev_node).await?, dev_node))
+    };
+    let (chain, dev_node) = unless_stopped(&mut stop, prepared).await?;
     output::talk(&format!(
         "{dev_node} (chain {DEV_CHAIN}) and put a reputation registry on it: {}.",
         chain.registry
     ));
     let receiver = Receiver::start().await?;
     let node = OwnNode::start(chain.settings(context, options, &receiver)?).await?;
-    let shown = until_interrupted(show(context, options, &node, &chain, &receiver)).await;
+    let shown = unless_stopped(&mut stop, show(context, options, &node, &chain, &receiver)).await;
     let left = node.leave(shown, options.serve, stop).await;
     // Until here, since a node that serves on goes on to watch it.
     drop(dev_node);

@@ -62,10 +62,10 @@ impl<'a> Registry<'a> {
         index
     }
 
-    /// The same; returns the signed transaction, which may be mined again.
+    /// The same, in a block of its own when this returns; returns the signed transaction, which may be mined again.
     pub(crate) async fn give_signed(&self, agent: u64, value: i128, tag: &str) -> Value {
         let (_, mut transaction) = self.transaction(agent, value, tag);
-        let sent = self.chain.call("eth_getTransactionCount", json!([self.account, "latest"])).await;
+        let sent = self.chain.call("eth_getTransactionCount", json!([self.account, "pending"])).await;
         for (name, value) in [
             ("type", json!("0x2")),
             ("chainId", json!("0x7a69")),
@@ -76,7 +76,8 @@ impl<'a> Registry<'a> {
             transaction[name] = value;
         }
         let signed = self.chain.call("eth_signTransaction", json!([transaction])).await;
-        self.chain.call("eth_sendRawTransaction", json!([signed])).await;
+        let hash = self.chain.call("eth_sendRawTransaction", json!([signed])).await;
+        until(async || !self.chain.call("eth_getTransactionReceipt", json!([hash])).await.is_null()).await;
         signed
     }
 

@@ -92,7 +92,7 @@ pub(crate) async fn what_the_chain_takes_back_is_taken_back_and_what_comes_again
     let low = trigger(&api(&node), &receiver, "/low", low).await;
 
     // The first one stays; the second one is delivered, and its block is taken back.
-    registry.give(AGENT, 8_000, "quality").await;
+    registry.give_signed(AGENT, 8_000, "quality").await;
     let second = registry.give_signed(AGENT, 2_000, "quality").await;
     receiver.until_received(3).await;
     until(async || count(&api(&node), &every, "succeeded").await == 2).await;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bowline_store::{
     AnchorBlock, AnchorFilter, AnchorMark, AnchorRow, AnchorSend, AnchorTarget, AnchorTransaction,
-    AnchoredEnd, ChangeKind, CommitmentFilter, CommitmentOrigin, InsertCommitment, LineStore, MinedAt,
-    NewCorrection, PendingStream, ReportOutcome, SendChange, SendOrigin, SendState,
+    AnchoredEnd, ChangeKind, CommitmentFilter, CommitmentOrigin, InsertCommitment, MinedAt, NewCorrection,
+    PendingStream, ReportOutcome, SendChange, SendOrigin, SendState,
 };
 use bowline_types::{BatchId, EvmAddress};
 use bowline_ves::{Commitment, Tree};

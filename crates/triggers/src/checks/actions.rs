@@ -71,7 +71,7 @@ pub(super) fn deliveries(facts: &TriggerFacts) -> Finding {
     let is_of_key = |error: &Option<String>| error.as_ref().is_some_and(|error| error.starts_with(WRONG_KEY));
     let finding = if actions.attempts.iter().any(|one| is_of_key(&one.error)) {
         Finding::fail(
-            "a worker can't open the secrets of actions: it has another key than the process that sealed them",
+            "in the last 15 minutes a worker could not open the secrets of actions: it had another key than the process that sealed them",
             "set BOWLINE_SECRETS_KEY (triggers.secrets_key) to the same in every process of this store and restart them; then \
              bowline deliveries redeliver --all",
         )

@@ -213,14 +213,19 @@ impl Actions {
 
 /// The setting by which secrets would go to somebody else, or would be others than they were.
 fn goes_elsewhere(before: &Map<String, Value>, after: &Map<String, Value>) -> Option<&'static str> {
-    let origin = |config: &Map<String, Value>, name: &str| {
+    // On one host each path may be somebody else's.
+    let receiver = |config: &Map<String, Value>, name: &str| {
         let text = config.get(name)?.as_str()?;
-        Some(Url::parse(text).map_or_else(|_| text.to_owned(), |url| url.origin().ascii_serialization()))
+        Some(Url::parse(text).map_or_else(
+            |_| text.to_owned(),
+            |url| format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        ))
     };
     let count =
         |config: &Map<String, Value>| config.get("signing_secrets").and_then(Value::as_array).map(Vec::len);
-    let moved =
-        ["url", "server_url", "command"].into_iter().find(|name| origin(before, name) != origin(after, name));
+    let moved = ["url", "server_url", "command"]
+        .into_iter()
+        .find(|name| receiver(before, name) != receiver(after, name));
     moved.or_else(|| (count(before) != count(after)).then_some("the number of signing_secrets"))
 }
 

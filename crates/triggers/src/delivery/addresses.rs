@@ -1,7 +1,7 @@
 //! Which parts of an address are the key to something: tokens in its path, and values in its query.
 //!
 //! Who gave the address knows what it holds; who looks at a trigger later should not learn it. It is judged by
-//! the name of a value and by how the text looks, and in doubt a part is taken for a secret: that only hides it.
+//! the name of a value and by how the text looks: a part that looks like no word is taken for a secret, which only hides it.
 //! Expressions of templates are no secrets, and nothing in them counts as a mark of the address.
 
 use std::ops::Range;
@@ -14,6 +14,9 @@ const WORDS: [&str; 11] =
 
 /// A value of a query that is shorter may be shown, unless its name says otherwise.
 const VALUE_LETTERS_MIN: usize = 8;
+
+/// So many letters and digits in a row are no word.
+const RUN_LETTERS_MIN: usize = 20;
 
 /// A segment of a path that is shorter may be shown.
 const SEGMENT_LETTERS_MIN: usize = 20;
@@ -106,10 +109,18 @@ fn is_secret(name: &str, value: &str) -> bool {
     let is_word = |letter: char| letter.is_ascii_lowercase() || matches!(letter, '_' | '-' | '.' | ',');
     value == MASK
         || WORDS.iter().any(|word| name.contains(word))
-        || (!value.contains("{{") && value.len() >= VALUE_LETTERS_MIN && !value.chars().all(is_word))
+        || (!value.contains("{{")
+            && value.len() >= VALUE_LETTERS_MIN
+            && (!value.chars().all(is_word) || has_long_run(value)))
 }
 
-/// Whether a segment is the mask, or no word that somebody chose: long, of letters and digits, of both cases or hex.
+/// Whether so many letters and digits follow each other that they are no words.
+fn has_long_run(text: &str) -> bool {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|run| run.len() >= RUN_LETTERS_MIN)
+}
+
+/// Whether a segment is the mask, or no words that somebody chose: long, of letters and digits, and without a break, of
+/// both cases, or hex.
 fn is_token(segment: &str) -> bool {
     if segment == MASK {
         return true;
@@ -119,7 +130,9 @@ fn is_token(segment: &str) -> bool {
     !segment.contains("{{")
         && segment.len() >= SEGMENT_LETTERS_MIN
         && has(char::is_ascii_digit)
-        && (is_hex || (has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase)))
+        && (is_hex
+            || has_long_run(segment)
+            || (has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase)))
 }
 
 #[cfg(test)]
@@ -139,6 +152,9 @@ mod tests {
             ("https://h?API_KEY=x#f", "https://h?API_KEY=********#f"),
             ("https://h/a?v=Zx81kq0p&source=reputation", "https://h/a?v=********&source=reputation"),
             ("https://h/services/T01/B02/aB3dE6gH9jK2mN5pQ8sT1vW4", "https://h/services/T01/B02/********"),
+            ("https://h/hooks/xr3k9w7c2fbz8m4q6n1t5v0pjd", "https://h/hooks/********"),
+            ("https://h/A7KQ2M9XW4ZT8B1NC5VJ", "https://h/********"),
+            ("https://h/x?k=abcdefghijklmnopqrstuvwx", "https://h/x?k=********"),
             ("https://h/9d1f0b3c-2f0e-4b57-8a53-0f6a3a2f9d11/x", "https://h/********/x"),
             ("https://h/low-scores-of-agents-2025-01", "https://h/low-scores-of-agents-2025-01"),
             (

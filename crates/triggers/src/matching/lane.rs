@@ -11,7 +11,7 @@ use bowline_runtime::Shutdown;
 use bowline_store::{Lease, ReadQuery, StoreError};
 use bowline_types::StreamId;
 use metrics::gauge;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::log::End;
 use super::page;
@@ -180,7 +180,7 @@ impl Lane {
         gauge!(LAG).set((all.fetch_add(lag, Ordering::Relaxed) + lag) as f64);
     }
 
-    async fn hold_lease(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn hold_lease(&mut self) -> Result<bool, StoreError> {
         let Shared { store, clock, config, holder, .. } = &*self.shared;
         let ttl = Duration::from_secs(config.lease_secs);
         if self.lease.as_ref().is_some_and(|(_, taken)| taken.elapsed() < ttl / 3) {
@@ -201,10 +201,10 @@ impl Lane {
     async fn hold_page(&mut self, cursor: u64) -> Result<Ready, StoreError> {
         let shared = Arc::clone(&self.shared);
         let limit = Duration::from_secs(shared.config.step_secs_max);
-        let deadline = Instant::now() + limit;
         let mut query = ReadQuery::from(self.stream, cursor + 1, self.stride.events());
         query.bytes_max = shared.config.page_bytes;
-        let Ok(read) = timeout_at(deadline, shared.store.read(query)).await else {
+        let Ok(read) = timeout(limit, shared.store.read(query)).await else {
+            self.stride.shrink(self.stride.events());
             let problem = format!("a page was not read within {} s", limit.as_secs());
             return Err(StoreError::Unavailable(problem));
         };
@@ -216,30 +216,22 @@ impl Lane {
             return Err(gap());
         }
         let begun = shared.log.begin(events.len());
+        let mut evaluated = Duration::ZERO;
         let held = async {
             // After the events were read: a trigger that is older than one of them is known then.
             shared.rules.refresh(shared.store.as_ref()).await?;
-            page::hold(&shared, self.stream, &events, &mut self.recall, &mut self.seen).await
+            let (recall, seen) = (&mut self.recall, &mut self.seen);
+            page::hold(&shared, self.stream, &events, recall, seen, &mut evaluated).await
         };
-        match timeout_at(deadline, held).await {
-            Ok(Ok(outcome)) => {
-                let from = cursor;
-                Ok(Ready::Step(Box::new(Step {
-                    from,
-                    first,
-                    events: events.len(),
-                    outcome,
-                    begun,
-                    deadline,
-                })))
-            }
+        match timeout(limit, held).await {
+            Ok(Ok(outcome)) => Ok(Ready::Step(Box::new(Step { from: cursor, first, outcome, begun }))),
             Ok(Err(error)) => {
                 begun.end(End::Failed);
                 Err(error)
             }
             Err(_) => {
                 begun.end(End::Timeout);
-                Ok(Ready::Late(Late { from: cursor, first, events: events.len() }))
+                Ok(Ready::Late(Late { from: cursor, first, events: events.len(), evaluated }))
             }
         }
     }

@@ -65,13 +65,14 @@ struct Trouble {
 }
 
 /// Takes events in their order until so many triggers have passed that a step has enough to write: what is left over
-/// is the next step's.
+/// is the next step's. `evaluated` grows by the time that holding them against triggers takes, also if this is cut off.
 pub(super) async fn hold(
     shared: &Shared,
     stream: StreamId,
     events: &[StoredEvent],
     recall: &mut Recall,
     seen: &mut Seen,
+    evaluated: &mut Duration,
 ) -> Result<Outcome, StoreError> {
     let mut looked = Vec::with_capacity(events.len());
     let mut turn = Turn::new();
@@ -81,7 +82,7 @@ pub(super) async fn hold(
             break;
         }
         revocations_max -= usize::from(event.envelope.event_type == REVOKED);
-        let look = attempt(shared.config.tries_max, || {
+        let look = timed(evaluated, shared.config.tries_max, || {
             let began = Instant::now();
             let facts = Facts::of(event)?;
             let (passed, looked_at) = shared.rules.read().passed(&facts, seen);
@@ -93,7 +94,7 @@ pub(super) async fn hold(
         looked.push(look);
         turn.give().await;
     }
-    find_revoked(shared, stream, &mut looked, seen).await?;
+    find_revoked(shared, stream, &mut looked, seen, evaluated).await?;
     let mut keys = Vec::new();
     for look in looked.iter().flatten() {
         collect_keys(stream, &look.facts, &look.passed, &mut keys);
@@ -105,7 +106,7 @@ pub(super) async fn hold(
     let mut outcome = Outcome::default();
     for (event, look) in events.iter().zip(looked) {
         let done = look.and_then(|look| {
-            let effects = attempt(shared.config.tries_max, || Ok(effects(event, &look, recall)))?;
+            let effects = timed(evaluated, shared.config.tries_max, || Ok(effects(event, &look, recall)))?;
             Ok((look, effects))
         });
         outcome.add(shared, event, done, recall);
@@ -211,6 +212,18 @@ fn collect_keys(stream: StreamId, facts: &Facts, passed: &[Arc<Rule>], keys: &mu
     }
 }
 
+/// [`attempt`], and how long it took.
+fn timed<T>(
+    evaluated: &mut Duration,
+    tries_max: u32,
+    run: impl FnMut() -> Result<T, String>,
+) -> Result<T, Trouble> {
+    let began = Instant::now();
+    let done = attempt(tries_max, run);
+    *evaluated += began.elapsed();
+    done
+}
+
 /// Runs a piece of evaluation that must not fail and must not panic; so many times, then it is given up.
 fn attempt<T>(tries_max: u32, run: impl FnMut() -> Result<T, String>) -> Result<T, Trouble> {
     let mut run = run;
@@ -235,6 +248,7 @@ async fn find_revoked(
     stream: StreamId,
     looked: &mut [Result<Looked, Trouble>],
     seen: &mut Seen,
+    evaluated: &mut Duration,
 ) -> Result<(), StoreError> {
     if !shared.rules.read().remembers() {
         return Ok(());
@@ -245,7 +259,8 @@ async fn find_revoked(
             continue;
         }
         let Some(facts) = feedback(shared, stream, &look.facts).await? else { continue };
-        let passed = attempt(shared.config.tries_max, || Ok(shared.rules.read().passed(&facts, seen).0));
+        let passed =
+            timed(evaluated, shared.config.tries_max, || Ok(shared.rules.read().passed(&facts, seen).0));
         match passed {
             Ok(mut passed) => {
                 passed.retain(|rule| rule.is_stateful);

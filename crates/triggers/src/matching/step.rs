@@ -1,16 +1,15 @@
 //! A step of a lane: how what a page comes to is written, and what becomes of a page that takes too long.
 //!
 //! Jobs that are too many for one transaction come first, and are the same if they come again; the last transaction
-//! moves the cursor. It never blames an event for a store that is slow.
+//! moves the cursor. An event is blamed for its evaluation alone, never for a store that is slow.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_runtime::Shutdown;
-use bowline_store::{MatchCommit, ProcessedEvent, StateKey, StoreError};
+use bowline_store::{MatchCommit, ProcessedEvent, StoreError};
 use bowline_types::EventId;
-use tokio::time::{Instant, timeout, timeout_at};
-use uuid::Uuid;
+use tokio::time::timeout;
 
 use super::lane::Lane;
 use super::log::{Begun, End};
@@ -21,12 +20,8 @@ use super::{FOLLOWER, Shared};
 pub(super) struct Step {
     pub(super) from: u64,
     pub(super) first: EventId,
-    /// Events of the page; the outcome may be of fewer.
-    pub(super) events: usize,
     pub(super) outcome: Outcome,
     pub(super) begun: Begun,
-    /// When it has taken too long.
-    pub(super) deadline: Instant,
 }
 
 /// A page that took too long.
@@ -35,6 +30,17 @@ pub(super) struct Late {
     pub(super) from: u64,
     pub(super) first: EventId,
     pub(super) events: usize,
+    /// How long its events were evaluated, without the store.
+    pub(super) evaluated: Duration,
+}
+
+/// How writing ended.
+enum Written {
+    All,
+    /// The shutdown began before the last transaction.
+    CutOff,
+    /// A transaction took too long.
+    Late,
 }
 
 impl Lane {
@@ -45,26 +51,26 @@ impl Lane {
         step: Step,
         shutdown: &Shutdown,
     ) -> Result<Result<u64, Late>, StoreError> {
-        let Step { from, first, events, outcome, begun, deadline } = step;
-        let written = timeout_at(deadline, self.commit(from, &outcome, shutdown)).await;
-        match written {
-            Ok(Ok(true)) => {
+        let Step { from, first, outcome, begun } = step;
+        match self.commit(from, &outcome, shutdown).await {
+            Ok(Written::All) => {
                 begun.told(outcome.processed.len());
                 outcome.tell(&self.shared);
                 self.stride.succeeded();
                 Ok(Ok(outcome.processed.len() as u64))
             }
-            Ok(Ok(false)) => Ok(Ok(0)),
-            Ok(Err(error)) => {
+            Ok(Written::CutOff) => Ok(Ok(0)),
+            Ok(Written::Late) => {
+                begun.end(End::Timeout);
+                let events = outcome.processed.len();
+                Ok(Err(Late { from, first, events, evaluated: Duration::ZERO }))
+            }
+            Err(error) => {
                 // Of a step that another process was faster with nothing has failed.
                 if !matches!(error, StoreError::CursorMoved { .. }) {
                     begun.end(End::Failed);
                 }
                 Err(error)
-            }
-            Err(_) => {
-                begun.end(End::Timeout);
-                Ok(Err(Late { from, first, events }))
             }
         }
     }
@@ -76,10 +82,10 @@ impl Lane {
         self.forget();
         self.stride.shrink(late.events);
         let limit = Duration::from_secs(shared.config.step_secs_max);
-        let Late { from, first, events } = late;
+        let Late { from, first, events, evaluated } = late;
         let problem = format!("a step with {events} events took more than {} s", limit.as_secs());
         shared.log.trouble("Events can't be matched in time", &StoreError::OutcomeUnknown(problem));
-        if events > 1 || !self.store_is_well(from, limit).await {
+        if events > 1 || evaluated < limit / 2 {
             return Ok(0);
         }
         let tries = self.stride.blame(from);
@@ -96,6 +102,9 @@ impl Lane {
             actions_enqueued: 0,
             problem: Some(problem.clone()),
         };
+        if !self.hold_lease().await? {
+            return Ok(0);
+        }
         let step = MatchCommit { to: from + 1, processed: vec![row], ..self.empty_step(from) };
         shared.store.commit_matches(step, shared.clock.now()).await?;
         self.stride.succeeded();
@@ -103,32 +112,16 @@ impl Lane {
         Ok(1)
     }
 
-    /// Whether the store reads and writes what matching needs, apart from the event that took too long.
-    async fn store_is_well(&self, cursor: u64, limit: Duration) -> bool {
-        let Shared { store, clock, .. } = &*self.shared;
-        let nobodys = StateKey {
-            trigger_id: Uuid::nil(),
-            condition_id: Uuid::nil(),
-            stream: self.stream,
-            subject: String::new(),
-        };
-        let ask = async {
-            store.trigger_state(vec![nobodys]).await?;
-            store.queue_depth(clock.now()).await?;
-            store.commit_matches(self.empty_step(cursor), clock.now()).await
-        };
-        matches!(timeout(limit / 2, ask).await, Ok(Ok(())))
-    }
-
-    /// Writes a step; false if the shutdown began before its last transaction.
+    /// Writes a step, with a time limit for each of its transactions.
     async fn commit(
         &mut self,
         from: u64,
         outcome: &Outcome,
         shutdown: &Shutdown,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Written, StoreError> {
         let shared = Arc::clone(&self.shared);
         let Shared { store, clock, config, pressure, .. } = &*shared;
+        let limit = Duration::from_secs(config.step_secs_max);
         let mut step = MatchCommit { retracted: outcome.retracted.clone(), ..self.empty_step(from) };
         let mut parts = outcome.jobs.chunks(config.step_jobs_max).peekable();
         while let Some(part) = parts.next() {
@@ -136,10 +129,13 @@ impl Lane {
             if parts.peek().is_none() {
                 break;
             }
-            store.commit_matches(step.clone(), clock.now()).await?;
+            let Ok(written) = timeout(limit, store.commit_matches(step.clone(), clock.now())).await else {
+                return Ok(Written::Late);
+            };
+            written?;
             pressure.add(part.len());
             if shutdown.has_begun() {
-                return Ok(false);
+                return Ok(Written::CutOff);
             }
             // Cancelled once: what came back since would be cancelled again.
             step.retracted.clear();
@@ -148,10 +144,13 @@ impl Lane {
         (step.to, step.state) = (to, self.recall.take_changes());
         step.processed = outcome.processed.clone();
         let jobs = step.jobs.len();
-        store.commit_matches(step, clock.now()).await?;
+        let Ok(written) = timeout(limit, store.commit_matches(step, clock.now())).await else {
+            return Ok(Written::Late);
+        };
+        written?;
         pressure.add(jobs);
         self.cursor = Some(to);
-        Ok(true)
+        Ok(Written::All)
     }
 
     /// A step that changes nothing.

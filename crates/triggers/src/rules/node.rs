@@ -98,6 +98,15 @@ impl Expected {
         }
     }
 
+    fn touch(&self) -> usize {
+        match self {
+            Self::Text(text) => text.bytes().next().map_or(0, usize::from),
+            Self::List(list) => list.first().map_or(0, Self::touch),
+            Self::Number(Decimal::Large(parts)) => parts.1.len(),
+            Self::Number(Decimal::Small(_)) | Self::Flag(_) | Self::Nothing => 0,
+        }
+    }
+
     /// How the event's value stands to it; none if they can't be compared.
     fn compare(&self, actual: &Value) -> Option<Ordering> {
         match (self, actual) {
@@ -201,9 +210,14 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// Whether it is one comparison.
-    pub(crate) const fn is_plain(&self) -> bool {
-        matches!(self, Self::Test(_))
+    /// Reads what holding an event against it reads first; what that is means nothing.
+    pub(crate) fn touch(&self) -> usize {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().fold(0, |sum, node| sum ^ node.touch()),
+            Self::Not(node) => node.touch(),
+            Self::Test(test) => test.expected.touch(),
+            Self::Average(_) | Self::Rate(_) => 0,
+        }
     }
 
     /// Whether something in it remembers.

@@ -67,9 +67,9 @@ impl Shape {
         self.buckets.is_empty()
     }
 
-    /// Adds the triggers to which an event's values lead.
-    pub(super) fn find(&self, hashing: &RandomState, facts: &Facts, found: &mut Vec<u32>) {
-        match self.values_of(hashing, facts).and_then(|values| self.buckets.get(&values)) {
+    /// Adds the triggers that are filed under that name and whose bounds the event meets.
+    pub(super) fn find(&self, values: u64, facts: &Facts, found: &mut Vec<u32>) {
+        match self.buckets.get(&values) {
             Some(Bucket::One(slot)) => found.push(*slot),
             Some(Bucket::Many(many)) => many.find(facts, found),
             None => {}
@@ -77,7 +77,7 @@ impl Shape {
     }
 
     /// The name of the values that an event has in the fields; none if it lacks one.
-    fn values_of(&self, hashing: &RandomState, facts: &Facts) -> Option<u64> {
+    pub(super) fn values_of(&self, hashing: &RandomState, facts: &Facts) -> Option<u64> {
         let mut hasher = hashing.build_hasher();
         for (field, form) in &self.fields {
             let value = facts.get(field)?;

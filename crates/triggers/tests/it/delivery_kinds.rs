@@ -113,15 +113,17 @@ async fn secrets_are_kept_apart_masked_and_survive_a_change_of_something_else() 
     }
     // Who changes something else sends the masks back.
     let mut changed = shown;
-    changed["url"] = json!("https://hooks.example.com/y?token=********");
+    changed["url"] = json!("https://hooks.example.com/x?token=********&more=1");
     assert!(actions.check(owner, "rest", &changed, Some(&record)).is_empty());
     let again = kept(&*actions, owner, record.action_id, &changed, Some(&record));
     assert_eq!(actions.masked(&again)["headers"]["Authorization"], "********");
     assert_eq!(actions.masked(&again)["url"], changed["url"]);
     // To another receiver no secret goes along.
     let mut elsewhere = changed.clone();
-    elsewhere["url"] = json!("https://hooks.example.org/y?token=********");
-    assert_eq!(actions.check(owner, "rest", &elsewhere, Some(&again)).len(), 1);
+    for receiver in ["https://hooks.example.org/x", "https://hooks.example.com/y"] {
+        elsewhere["url"] = json!(format!("{receiver}?token=********"));
+        assert_eq!(actions.check(owner, "rest", &elsewhere, Some(&again)).len(), 1, "{receiver}");
+    }
     // Another organization can't open them, even as the same action.
     let stranger = of(TenantId::random(), None);
     assert_eq!(fields(&actions.check(stranger, "rest", &changed, Some(&again))), ["config"]);
