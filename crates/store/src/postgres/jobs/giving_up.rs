@@ -37,7 +37,8 @@ pub(super) async fn barred(pool: &PgPool, before: Timestamp, now: Timestamp) -> 
 
 pub(super) async fn excess(pool: &PgPool, waiting_max: u64, now: Timestamp) -> sqlx::Result<Vec<JobRecord>> {
     let sql = give_up(
-        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND job_id IN (
+        "SELECT job_id FROM action_jobs
+         WHERE state = 'waiting' AND (attempts > attempts_before OR (NOT ready AND due_at > $1)) AND job_id IN (
              SELECT stalled.job_id FROM (
                  SELECT tenant_id, count(*) - $3 AS excess FROM action_jobs WHERE state = 'waiting'
                  GROUP BY tenant_id HAVING count(*) > $3) AS crowded,
