@@ -48,16 +48,20 @@ pub trait JobStore: Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<(Uuid, u32)>, StoreError>;
 
-    /// Lets jobs whose worker's lease has run out wait again; returns how many. The attempt counts.
+    /// Lets jobs whose worker's lease has run out wait again; returns how many. The attempt counts: nobody can know
+    /// whether it was begun.
     async fn reclaim_jobs(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Gives up jobs that have waited behind open circuit breakers since before that moment, the oldest first: a
     /// thousand at most. They are dead letters from now on, with that reason. Returns them.
+    ///
+    /// A job that is due is not given up: it asks its breaker first. The time in which it was due and no worker took it
+    /// does not count, and whatever else than a breaker keeps it waiting begins the time anew.
     async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Gives up waiting jobs of each tenant that has more than `waiting_max` of them, as many as are too many: those that
-    /// circuit breakers bar or that were tried before, the oldest first, never one that waits for its first attempt. A
-    /// thousand at most; they are dead letters from now on, with that reason. Returns them.
+    /// circuit breakers bar and that are not due, or that were tried before, the oldest first; never one that is due for
+    /// its first attempt. A thousand at most; they are dead letters from now on, with that reason. Returns them.
     async fn give_up_excess(&self, waiting_max: u64, now: Timestamp) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Jobs that are due and were not handed to the engine yet, in the order of claims; they count as handed over from

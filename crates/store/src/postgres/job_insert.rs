@@ -2,7 +2,7 @@
 //!
 //! What becomes of a job afterwards is not decided here. Tags are locked before rows, and rows in the order of their ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bowline_types::{TenantId, Timestamp};
 use sqlx::PgConnection;
@@ -69,16 +69,33 @@ pub(super) async fn insert(
     if jobs.is_empty() {
         return Ok(0);
     }
-    let mut placed: Vec<(&NewJob, i64)> =
-        jobs.iter().map(|job| (job, tags.next(job.tenant_id, job.priority))).collect();
-    placed.sort_by_key(|(job, tag)| (job.job_id, *tag));
-    placed.dedup_by_key(|(job, _)| job.job_id);
+    let mut present = present(connection, jobs).await?;
+    let mut placed = Vec::new();
+    for job in jobs {
+        if present.insert(job.job_id) {
+            placed.push((job, tags.next(job.tenant_id, job.priority)));
+        }
+    }
+    placed.sort_by_key(|(job, _)| job.job_id);
     let mut inserted = 0;
     for chunk in placed.chunks(INSERTED_AT_ONCE_MAX) {
         inserted += insert_chunk(connection, chunk, now).await?;
     }
     tags.write(connection).await?;
     Ok(inserted)
+}
+
+/// Those of these jobs that are there and stay as they are: they take no tag from their tenants' next ones.
+async fn present(connection: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<HashSet<Uuid>> {
+    let found: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT job_id FROM action_jobs WHERE job_id = ANY($1)
+         AND (state <> 'cancelled' OR last_error IS DISTINCT FROM $2)",
+    )
+    .bind(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>())
+    .bind(EVENT_RETRACTED)
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().collect())
 }
 
 async fn insert_chunk(

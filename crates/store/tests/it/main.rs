@@ -187,6 +187,9 @@ conformance! {
         priorities_of_one_tenant_hold_up_no_other,
         a_higher_priority_overtakes_its_own_tenants_jobs,
         what_no_breaker_lets_pass_is_given_up,
+        what_nobody_asked_a_breaker_about_was_not_barred_meanwhile,
+        who_give_up_at_once_give_up_no_more_than_is_too_much,
+        what_is_there_already_takes_nobodys_turn,
         a_tenant_with_too_many_jobs_gives_up_its_own,
     }
     redis_queue {

@@ -121,34 +121,97 @@ pub(crate) async fn what_no_breaker_lets_pass_is_given_up(place: Arc<Place>) {
     enqueue(&store, stream, jobs.clone(), at(0)).await;
     let [long, tried, busy, fresh] = [0, 1, 2, 3].map(|index| jobs[index].job_id);
     let barred = |seconds| JobEnd::Barred { due_at: at(seconds) };
-    for job_id in [long, tried] {
+    for job_id in [long, tried, busy] {
         turn(&store, job_id, barred(20), 10).await;
         turn(&store, job_id, barred(30), 20).await;
     }
-    // An attempt that was made begins the time anew; one that only others kept from being made does not.
-    turn(&store, long, JobEnd::Retry { due_at: at(40), counts: false }, 30).await;
+    // What waits for something else than a breaker is not barred: an attempt was made, or others kept it from being made.
+    turn(&store, long, barred(40), 30).await;
     turn(&store, tried, JobEnd::Retry { due_at: at(40), counts: true }, 30).await;
     turn(&store, busy, JobEnd::Retry { due_at: at(40), counts: false }, 30).await;
     assert_eq!((one(&store, long).await.attempts, one(&store, tried).await.attempts), (0, 1));
-    assert!(store.give_up_barred(at(10), at(50)).await.unwrap().is_empty());
-    let given_up = store.give_up_barred(at(11), at(50)).await.unwrap();
+    assert!(store.give_up_barred(at(10), at(35)).await.unwrap().is_empty());
+    assert!(
+        store.give_up_barred(at(11), at(40)).await.unwrap().is_empty(),
+        "its time has come: it asks first"
+    );
+    let given_up = store.give_up_barred(at(11), at(35)).await.unwrap();
     assert_eq!(ids(&given_up), [long]);
     let dead = one(&store, long).await;
     assert_eq!(given_up, std::slice::from_ref(&dead));
-    assert_eq!((dead.state, dead.ended_at, dead.attempts), (JobState::Dead, Some(at(50)), 0));
+    assert_eq!((dead.state, dead.ended_at, dead.attempts), (JobState::Dead, Some(at(35)), 0));
     let error = dead.last_error.unwrap();
     assert!(
         error.starts_with("BARRED_TOO_LONG: ") && error.ends_with("before that: HTTP status 500"),
         "{error}"
     );
-    assert!(store.give_up_barred(at(999), at(50)).await.unwrap().is_empty(), "nothing else was barred");
+    assert!(store.give_up_barred(at(999), at(35)).await.unwrap().is_empty(), "nothing else was barred");
     assert_eq!(one(&store, fresh).await.state, JobState::Waiting);
     // It is a dead letter like any other, and has its time again when somebody has it delivered.
     let by_id = JobFilter { job_id: Some(long), limit: 1, ..JobFilter::default() };
     assert_eq!(store.redeliver(by_id, at(60)).await.unwrap(), [long]);
     turn(&store, long, barred(80), 70).await;
-    assert!(store.give_up_barred(at(70), at(80)).await.unwrap().is_empty());
-    assert_eq!(ids(&store.give_up_barred(at(71), at(80)).await.unwrap()), [long]);
+    assert!(store.give_up_barred(at(70), at(75)).await.unwrap().is_empty());
+    assert_eq!(ids(&store.give_up_barred(at(71), at(75)).await.unwrap()), [long]);
+}
+
+pub(crate) async fn what_nobody_asked_a_breaker_about_was_not_barred_meanwhile(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let jobs = several(stream, TenantId::random(), 0, 2);
+    enqueue(&store, stream, jobs.clone(), at(0)).await;
+    let [asked, lost] = [0, 1].map(|index| jobs[index].job_id);
+    let barred = |seconds| JobEnd::Barred { due_at: at(seconds) };
+    turn(&store, asked, barred(20), 10).await;
+    turn(&store, lost, barred(20), 10).await;
+    // All workers are away for an hour. Whoever comes back first finds only what has not been tried when it was due.
+    assert!(store.give_up_barred(at(3_600), at(3_600)).await.unwrap().is_empty());
+    assert!(store.give_up_excess(0, at(3_600)).await.unwrap().is_empty());
+    // Its breaker still lets nothing pass: of that hour the ten seconds count that it waited for it.
+    turn(&store, asked, barred(3_620), 3_600).await;
+    assert!(store.give_up_excess(0, at(3_620)).await.unwrap().is_empty(), "its time has come again");
+    assert!(store.give_up_barred(at(3_590), at(3_610)).await.unwrap().is_empty());
+    assert_eq!(ids(&store.give_up_barred(at(3_591), at(3_610)).await.unwrap()), [asked]);
+    // Of what a worker had when it died nobody knows whether its breaker let it pass.
+    let lease = std::time::Duration::from_secs(60);
+    let these = bowline_store::Claim::These(vec![lost]);
+    assert_eq!(store.claim_jobs(these, "w", lease, at(3_610)).await.unwrap().len(), 1);
+    place.leases_age(61).await;
+    assert_eq!(store.reclaim_jobs(at(3_700)).await.unwrap(), 1);
+    turn(&store, lost, barred(3_720), 3_700).await;
+    assert!(store.give_up_barred(at(3_700), at(3_710)).await.unwrap().is_empty());
+    assert_eq!(ids(&store.give_up_barred(at(3_701), at(3_710)).await.unwrap()), [lost]);
+}
+
+pub(crate) async fn who_give_up_at_once_give_up_no_more_than_is_too_much(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    enqueue(&store, stream, several(stream, TenantId::random(), 0, 400), at(0)).await;
+    end(&store, &claim(&store, 400, 0).await, JobEnd::Barred { due_at: at(900) }).await;
+    let given_up = futures_util::future::join_all((0..8).map(|_| store.give_up_excess(390, at(5)))).await;
+    let counts: Vec<usize> = given_up.into_iter().map(|jobs| jobs.unwrap().len()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 10, "{counts:?}");
+}
+
+pub(crate) async fn what_is_there_already_takes_nobodys_turn(place: Arc<Place>) {
+    let (store, stream) = open(&place).await;
+    let tenant_id = TenantId::random();
+    let there = several(stream, tenant_id, 0, 3);
+    enqueue(&store, stream, there.clone(), at(0)).await;
+    for _ in 0..3 {
+        enqueue(&store, stream, there.clone(), at(1)).await;
+    }
+    let new = of(stream, tenant_id, 0);
+    let again = [there.clone(), vec![new.clone(), new.clone()], there.clone()].concat();
+    enqueue(&store, stream, again, at(2)).await;
+    let tag = async |job: &NewJob| one(&store, job.job_id).await.tag;
+    let before = tag(&there[0]).await.max(tag(&there[1]).await).max(tag(&there[2]).await);
+    assert_eq!((tag(&new).await, before), (4, 3));
+    // What the chain took back and gives again is new.
+    let mut retracting = step(stream, 0, 0);
+    retracting.retracted = vec![new.occurrence];
+    store.commit_matches(retracting, at(3)).await.unwrap();
+    assert_eq!(one(&store, new.job_id).await.state, JobState::Cancelled);
+    enqueue(&store, stream, vec![there[0].clone(), there[0].clone(), new.clone()], at(4)).await;
+    assert_eq!([tag(&there[0]).await, tag(&new).await], [5, 6]);
 }
 
 pub(crate) async fn a_tenant_with_too_many_jobs_gives_up_its_own(place: Arc<Place>) {

@@ -49,6 +49,32 @@ fn a_worker_whose_clock_is_wrong_neither_loses_nor_gets_others_jobs() {
     });
 }
 
+#[test]
+fn a_claim_that_is_lost_while_it_is_prolonged_is_not_held() {
+    run(Engine::Postgres, |place: Arc<Place>| async move {
+        let store = place.open().await;
+        let jobs = [made(TenantId::random()), made(TenantId::random())];
+        insert(&place, &jobs).await;
+        let claimed = claim(&store, 2, 0).await;
+        let held: Vec<_> = claimed.iter().map(|claimed| (claimed.job.job.job_id, claimed.claim)).collect();
+        place.leases_age(61).await;
+        // Another process lets one of them wait again, and is not quite through with it.
+        let mut other = place.connect().await;
+        let mut reclaims = other.begin().await.unwrap();
+        let sql = "UPDATE action_jobs SET state = 'waiting', ready = true, worker = NULL, lease_until = NULL WHERE job_id = $1";
+        sqlx::query(sql).bind(held[0].0).execute(&mut *reclaims).await.unwrap();
+        let (extending, asked) = (Arc::clone(&store), held.clone());
+        let extended = tokio::spawn(async move { extending.extend_claims(asked, LEASE, at(0)).await });
+        let waits = "SELECT count(*) = 1 FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%action_jobs%'";
+        until(async || sqlx::query_scalar(waits).fetch_one(&mut place.connect().await).await.unwrap()).await;
+        reclaims.commit().await.unwrap();
+        assert_eq!(extended.await.unwrap().unwrap(), held[1..]);
+        assert_eq!(store.reclaim_jobs(at(0)).await.unwrap(), 0, "what is held was not prolonged");
+        other.close().await.unwrap();
+    });
+}
+
 /// In another order each time.
 fn shuffled<T>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut items: Vec<(Uuid, T)> = items.into_iter().map(|item| (Uuid::new_v4(), item)).collect();
@@ -129,7 +155,12 @@ async fn play(
                 let claimed = store.claim_jobs(Claim::Next { limit: 40 }, "w", LEASE, now).await?;
                 let held = shuffled(claimed.iter().map(|claimed| (claimed.job.job.job_id, claimed.claim)));
                 store.extend_claims(held, LEASE * 3, now).await?;
-                let ends = [JobEnd::Dead, JobEnd::Cancelled, JobEnd::Barred { due_at: now }, JobEnd::Dead];
+                let ends = [
+                    JobEnd::Dead,
+                    JobEnd::Cancelled,
+                    JobEnd::Barred { due_at: at(rounds + 3) },
+                    JobEnd::Dead,
+                ];
                 let reports =
                     claimed.iter().zip(ends.into_iter().cycle()).map(|(claimed, end)| report(claimed, end));
                 drop(store.report_jobs(shuffled(reports), now).await?);

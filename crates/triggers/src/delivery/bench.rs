@@ -87,6 +87,16 @@ impl Bench {
         self.in_hand.holds(job.job.job.job.job_id, job.job.claim, Instant::now())
     }
 
+    /// Whether the job is not this process's any more; then that is reported.
+    async fn has_lost(&self, job: &Prepared) -> bool {
+        if self.holds(job) {
+            return false;
+        }
+        let now = self.shared.clock.now();
+        drop(self.done.send(give_back(&job.job, Duration::ZERO, "lost", now)).await);
+        true
+    }
+
     pub(super) async fn conclude(&self, job: &Prepared, outcome: Outcome, began: Timestamp, took: Duration) {
         let attempts_max = match &job.action {
             Ok(action) => action.attempts_max.unwrap_or(self.shared.config.attempts_max),
@@ -111,6 +121,10 @@ impl Bench {
 /// One attempt, if the circuit breakers let it pass.
 pub(super) async fn carry_out(bench: Arc<Bench>, job: Arc<Prepared>) {
     let clock = &bench.shared.clock;
+    // Before the breakers are asked: a probe that is taken must be used.
+    if bench.has_lost(&job).await {
+        return;
+    }
     let keys = [
         BreakerKey::Trigger(job.job.job.job.trigger_id),
         destination_key(job.tenant_id(), job.destination()),
@@ -127,9 +141,8 @@ pub(super) async fn carry_out(bench: Arc<Bench>, job: Arc<Prepared>) {
             return;
         }
     }
-    // The store may have been away for longer than the lease.
-    if !bench.holds(&job) {
-        drop(bench.done.send(give_back(&job.job, Duration::ZERO, "lost", clock.now())).await);
+    // And after it: the store may have been away for longer than the lease.
+    if bench.has_lost(&job).await {
         return;
     }
     let (began, since) = (clock.now(), Instant::now());
@@ -150,5 +163,119 @@ async fn attempt(bench: &Bench, job: &Prepared, now: Timestamp) -> Outcome {
     match tokio::time::timeout(time_max, bench.shared.actions.deliver(action, &parcel)).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Failed(Failure::passing("TIMEOUT", "the attempt did not end")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::{Clock, ManualClock};
+    use bowline_store::{
+        ActionRecord, BreakerReport, BreakerSettings, JobEnd, JobRecord, JobState, LineStore, NewJob,
+        SqliteConfig, SqliteStore, TriggerRecord,
+    };
+    use bowline_types::{EventId, StoreId, StreamId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::delivery::{Deliveries, DeliveryConfig, DeliveryDependencies};
+
+    fn trigger(breaker: BreakerSettings, now: Timestamp) -> TriggerRecord {
+        TriggerRecord {
+            trigger_id: Uuid::from_u128(7),
+            tenant_id: TenantId::random(),
+            name: "a trigger".to_owned(),
+            description: None,
+            chain_id: None,
+            registry: None,
+            enabled: true,
+            is_stateful: false,
+            breaker,
+            conditions: Vec::new(),
+            actions: vec![ActionRecord {
+                action_id: Uuid::from_u128(8),
+                action_type: "of another release".to_owned(),
+                priority: 0,
+                config: "{}".to_owned(),
+                sealed: None,
+            }],
+            created_at: now,
+            updated_at: now,
+            revision: 0,
+        }
+    }
+
+    fn job_of(trigger: &TriggerRecord, now: Timestamp) -> ClaimedJob {
+        let action = &trigger.actions[0];
+        let job = NewJob {
+            job_id: Uuid::new_v4(),
+            tenant_id: trigger.tenant_id,
+            trigger_id: trigger.trigger_id,
+            action_id: action.action_id,
+            action_type: action.action_type.clone(),
+            priority: 0,
+            stream: StreamId::new(TenantId::random(), StoreId::random()),
+            sequence_number: 1,
+            event_id: EventId::random(),
+            occurrence: Uuid::new_v4(),
+            event: "{}".to_owned(),
+        };
+        let job = JobRecord {
+            job,
+            state: JobState::Running,
+            tag: 1,
+            attempts: 1,
+            attempts_before: 0,
+            due_at: now,
+            created_at: now,
+            ended_at: None,
+            last_error: None,
+        };
+        ClaimedJob { job, claim: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_was_lost_takes_no_breakers_probe() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::at(folder.path().join("bowline.db"));
+        let store: Arc<dyn LineStore> = Arc::new(SqliteStore::open(config).await.unwrap().0);
+        let now = Timestamp::from_micros(1_000_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
+        let settings = BreakerSettings { failure_threshold: 1, recovery_secs: 0, half_open_calls_max: 1 };
+        let trigger = trigger(settings, now);
+        let key = BreakerKey::Trigger(trigger.trigger_id);
+        store.put_trigger(trigger.clone(), None, 10).await.unwrap();
+        let failed = BreakerReport { key: key.clone(), succeeded: false, settings };
+        store.report_deliveries(vec![failed], now).await.unwrap();
+        assert_eq!(store.half_open_breakers(now).await.unwrap().len(), 1);
+
+        let dependencies = DeliveryDependencies {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            queue: None,
+            secrets_key: [7; 32],
+            instance: "one".to_owned(),
+        };
+        let shared = Deliveries::build(&DeliveryConfig::default(), dependencies).unwrap().0;
+        let (done, mut reports) = mpsc::channel(8);
+        let bench = Arc::new(Bench {
+            breakers: Arc::new(Breakers::new(Arc::clone(&store), clock)),
+            catalog: Catalog::new(Arc::clone(&store), Arc::clone(&shared.actions)),
+            shared,
+            in_hand: Arc::default(),
+            done,
+        });
+        let claimed = job_of(&trigger, now);
+        let job = Arc::new(bench.prepare(claimed.clone()).await.ok().expect("its trigger is there"));
+        let probes = async || store.breakers(Some(vec![key.clone()])).await.unwrap()[0].probes;
+        carry_out(Arc::clone(&bench), Arc::clone(&job)).await;
+        let lost = reports.recv().await.unwrap();
+        assert_eq!(lost.report.end, JobEnd::Retry { due_at: now, counts: false });
+        assert_eq!(probes().await, 0, "nobody else could try it out");
+        // One that is in hand takes it.
+        bench.in_hand.take(claimed.job.job.job_id, claimed.claim, Instant::now() + Duration::from_secs(60));
+        carry_out(bench, job).await;
+        assert_eq!(reports.recv().await.unwrap().report.end, JobEnd::Dead);
+        assert_eq!(probes().await, 1);
+        store.close().await;
     }
 }

@@ -15,6 +15,10 @@ use super::in_hand::InHand;
 /// Between two tries at a store that is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// So many times in a row ids are taken from Redis of which none is of a job that waits: it was given up or cancelled
+/// meanwhile, or another worker has it.
+const TAKES_MAX: u32 = 100;
+
 /// Gets jobs.
 pub(crate) struct Feed {
     shared: Arc<Shared>,
@@ -62,26 +66,32 @@ impl Feed {
     async fn claim(&mut self, limit: usize) -> Result<Vec<ClaimedJob>, StoreError> {
         let Shared { queue, instance, .. } = &*self.shared;
         let Some(queue) = queue else { return self.claim_from_store(Claim::Next { limit }).await };
-        match queue.take(instance, limit).await {
-            Ok(ids) if ids.is_empty() => Ok(Vec::new()),
-            Ok(ids) => {
-                let claimed = self.claim_from_store(Claim::These(ids.clone())).await;
-                if claimed.is_err() {
-                    // Nobody else would find them: this process goes on showing that it lives.
-                    drop(queue.give_back(instance).await);
+        for _ in 0..TAKES_MAX {
+            let ids = match queue.take(instance, limit).await {
+                Ok(ids) => ids,
+                Err(error) => {
+                    if !error.is_known_absence() {
+                        tracing::warn!(component = "triggers", %error, "Redis is away, jobs come from the store");
+                    }
+                    return self.claim_from_store(Claim::Next { limit }).await;
                 }
-                let jobs = claimed?;
-                // What is not settled comes back when this process's heartbeat stops, and is nobody's by then.
-                drop(queue.settle(instance, &ids).await);
-                Ok(jobs)
+            };
+            if ids.is_empty() {
+                break;
             }
-            Err(error) => {
-                if !error.is_known_absence() {
-                    tracing::warn!(component = "triggers", %error, "Redis is away, jobs come from the store");
-                }
-                self.claim_from_store(Claim::Next { limit }).await
+            let claimed = self.claim_from_store(Claim::These(ids.clone())).await;
+            if claimed.is_err() {
+                // Nobody else would find them: this process goes on showing that it lives.
+                drop(queue.give_back(instance).await);
+            }
+            let jobs = claimed?;
+            // What is not settled comes back when this process's heartbeat stops, and is nobody's by then.
+            drop(queue.settle(instance, &ids).await);
+            if !jobs.is_empty() || self.shutdown.has_begun() {
+                return Ok(jobs);
             }
         }
+        Ok(Vec::new())
     }
 
     async fn claim_from_store(&self, claim: Claim) -> Result<Vec<ClaimedJob>, StoreError> {

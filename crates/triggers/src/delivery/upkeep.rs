@@ -27,8 +27,8 @@ const FORGOTTEN_AT_ONCE: u64 = 5_000;
 /// Between two looks at the depth of the queue.
 const DEPTH_PERIOD: Duration = Duration::from_secs(5);
 
-/// After a store that was away nobody's jobs come back for so long: every process first prolongs what it holds, since
-/// leases ran out while nobody could.
+/// After a store that was away, and after the start, since nobody knows what was before, nobody's jobs come back for so
+/// long: every process first prolongs what it holds, since leases ran out while nobody could.
 const AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
 /// Calls of one round that give up jobs at most; what is left over is the next round's.
@@ -71,7 +71,7 @@ pub(crate) async fn look_after(
     let given_up = GivenUp::new(Reason::BarredTooLong);
     let mut shown: Option<Instant> = None;
     let mut is_away = false;
-    let mut reclaims_from = Instant::now();
+    let mut reclaims_from = Instant::now() + AFTER_OUTAGE;
     while !shutdown.has_begun() {
         let is_due = shown.is_none_or(|at| at.elapsed() >= DEPTH_PERIOD);
         let looked = async {

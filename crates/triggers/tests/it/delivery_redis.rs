@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_runtime::{Clock, SystemClock};
-use bowline_store::{JobState, RedisConfig, RedisQueue};
+use bowline_store::{JobState, RedisConfig, RedisQueue, relay_once};
+use bowline_triggers::DeliveryConfig;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
@@ -83,5 +84,28 @@ async fn jobs_go_through_redis_and_go_on_when_it_is_gone() {
     for running in running {
         tokio::time::timeout(Duration::from_secs(30), running.stop()).await.unwrap();
     }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_were_given_up_do_not_keep_others_waiting_in_redis() {
+    let rig = Rig::new(Engine::Postgres).await;
+    let redis = Redis::start().await;
+    let queue = redis.queue().await;
+    let receiver = Receiver::start(|_, _| Reply::status(200)).await;
+    let trigger = rig.trigger("rest", json!({ "url": receiver.url("/") })).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    rig.jobs(&trigger, 200).await;
+    relay_once(rig.store.as_ref(), &queue, clock.now()).await.unwrap();
+    rig.place.execute("UPDATE action_jobs SET state = 'dead', ready = false, handed_over = false").await;
+    let job = rig.jobs(&trigger, 1).await[0];
+    relay_once(rig.store.as_ref(), &queue, clock.now()).await.unwrap();
+    assert_eq!(queue.depth().await.unwrap().waiting, 201);
+    // Five are taken at a time, and nobody says that there are more.
+    let settings = DeliveryConfig { workers: 5, poll_ms: 60_000, ..config() };
+    let deliveries = deliveries_at(Arc::clone(&rig.store), settings, clock, Some(queue), "one");
+    let running = Running::start(&deliveries);
+    rig.until_state(job, JobState::Succeeded).await;
+    running.stop().await;
     rig.end().await;
 }

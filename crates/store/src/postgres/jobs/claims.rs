@@ -160,8 +160,8 @@ async fn write(
              worker = NULL, lease_until = NULL, attempts = greatest(j.attempts - k.given_back, 0),
              due_at = coalesce(k.due_at, j.due_at), last_error = coalesce(k.error, j.last_error),
              ended_at = CASE WHEN k.state = 'waiting' THEN NULL ELSE $7 END,
-             barred_since = CASE WHEN k.barred THEN coalesce(j.barred_since, $7)
-                 WHEN k.given_back > 0 THEN j.barred_since END
+             barred_since = CASE WHEN k.barred
+                 THEN coalesce(j.barred_since + greatest($7 - j.due_at, interval '0'), $7) END
          FROM told k JOIN held ON held.job_id = k.job_id
          WHERE j.job_id = k.job_id AND j.claim = k.claim RETURNING j.job_id, j.ready",
     )
@@ -191,17 +191,19 @@ pub(super) async fn extend(
     claims: &[(Uuid, u32)],
     lease: Duration,
 ) -> sqlx::Result<Vec<(Uuid, u32)>> {
+    // A claim that was lost while this waited for its row is not among those that are held: the rows are as they are
+    // once they are locked, not as they were when the statement began.
     let rows = sqlx::query(
         "WITH told AS (SELECT * FROM UNNEST($1::uuid[], $2::int[]) AS k (job_id, claim)),
-         ending AS MATERIALIZED (
-             SELECT j.job_id FROM action_jobs j JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
-             WHERE j.state = 'running' AND j.lease_until <= clock_timestamp() + $3 / 2 * interval '1 microsecond'
-             ORDER BY j.job_id FOR UPDATE OF j),
+         held AS MATERIALIZED (
+             SELECT j.job_id, j.claim, j.lease_until FROM action_jobs j
+             JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
+             WHERE j.state = 'running' ORDER BY j.job_id FOR UPDATE OF j),
          extended AS (
              UPDATE action_jobs j SET lease_until = clock_timestamp() + $3 * interval '1 microsecond'
-             FROM ending WHERE j.job_id = ending.job_id)
-         SELECT j.job_id, j.claim FROM action_jobs j JOIN told k ON j.job_id = k.job_id AND j.claim = k.claim
-         WHERE j.state = 'running'",
+             FROM held WHERE j.job_id = held.job_id
+                 AND held.lease_until <= clock_timestamp() + $3 / 2 * interval '1 microsecond')
+         SELECT job_id, claim FROM held",
     )
     .bind(claims.iter().map(|(job_id, _)| *job_id).collect::<Vec<_>>())
     .bind(claims.iter().map(|(_, claim)| small(*claim)).collect::<Vec<_>>())
@@ -215,7 +217,7 @@ pub(super) async fn reclaim(pool: &PgPool, changes: &Changes, now: Timestamp) ->
     let mut transaction = pool.begin().await?;
     let sql = format!(
         "UPDATE action_jobs SET state = 'waiting', ready = true, handed_over = false, worker = NULL,
-             lease_until = NULL, due_at = $1, last_error = $3
+             lease_until = NULL, due_at = $1, last_error = $3, barred_since = NULL
          WHERE job_id IN (SELECT job_id FROM action_jobs WHERE state = 'running' AND lease_until <= {SERVER_NOW}
                           ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED)"
     );

@@ -1,6 +1,7 @@
 //! Waiting jobs that are given up: dead letters by rule, which somebody may have delivered again.
 //!
-//! It leaves alone what a worker has in hand, and what no circuit breaker bars and nobody has tried.
+//! It leaves alone what a worker has in hand, and what no circuit breaker bars at that moment and nobody has tried: a
+//! barred job whose time has come is tried first.
 
 use bowline_types::Timestamp;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -21,7 +22,7 @@ fn give_up(which: &str) -> String {
 
 pub(super) async fn barred(pool: &PgPool, before: Timestamp, now: Timestamp) -> sqlx::Result<Vec<JobRecord>> {
     let sql = give_up(
-        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND barred_since < $3
+        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND barred_since < $3 AND NOT ready AND due_at > $1
          ORDER BY barred_since LIMIT $4 FOR UPDATE SKIP LOCKED",
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
@@ -36,13 +37,15 @@ pub(super) async fn barred(pool: &PgPool, before: Timestamp, now: Timestamp) -> 
 
 pub(super) async fn excess(pool: &PgPool, waiting_max: u64, now: Timestamp) -> sqlx::Result<Vec<JobRecord>> {
     let sql = give_up(
-        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND job_id IN (
+        "SELECT job_id FROM action_jobs
+         WHERE state = 'waiting' AND (attempts > attempts_before OR (NOT ready AND due_at > $1)) AND job_id IN (
              SELECT stalled.job_id FROM (
                  SELECT tenant_id, count(*) - $3 AS excess FROM action_jobs WHERE state = 'waiting'
                  GROUP BY tenant_id HAVING count(*) > $3) AS crowded,
              LATERAL (
                  SELECT job_id FROM action_jobs j WHERE j.tenant_id = crowded.tenant_id AND state = 'waiting'
                      AND (barred_since IS NOT NULL OR attempts > attempts_before)
+                     AND (attempts > attempts_before OR (NOT ready AND due_at > $1))
                  ORDER BY created_at, job_id LIMIT crowded.excess) AS stalled
              LIMIT $4)
          ORDER BY job_id FOR UPDATE SKIP LOCKED",

@@ -113,7 +113,7 @@ pub(super) fn report(
     let mut write = transaction.prepare_cached(
         "UPDATE action_jobs SET state = ?3, ready = ?4, handed_over = 0, worker = NULL, lease_until = NULL,
              attempts = max(attempts - ?5, 0), due_at = coalesce(?6, due_at), last_error = coalesce(?7, last_error),
-             ended_at = ?8, barred_since = CASE WHEN ?9 THEN coalesce(barred_since, ?10) WHEN ?5 THEN barred_since END
+             ended_at = ?8, barred_since = CASE WHEN ?9 THEN coalesce(barred_since + max(?10 - due_at, 0), ?10) END
          WHERE job_id = ?1 AND claim = ?2 AND state = 'running'",
     )?;
     for report in reports {
@@ -210,7 +210,7 @@ pub(super) fn reclaim(
     let reclaimed = transaction
         .prepare_cached(
             "UPDATE action_jobs SET state = 'waiting', ready = 1, handed_over = 0, worker = NULL, lease_until = NULL,
-                 due_at = ?1, last_error = ?3
+                 due_at = ?1, last_error = ?3, barred_since = NULL
              WHERE job_id IN (SELECT job_id FROM action_jobs WHERE state = 'running' AND lease_until <= ?1
                               ORDER BY lease_until LIMIT ?2)",
         )?

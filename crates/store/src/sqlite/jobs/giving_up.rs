@@ -1,6 +1,7 @@
 //! Waiting jobs that are given up: dead letters by rule, which somebody may have delivered again.
 //!
-//! It leaves alone what a worker has in hand, and what no circuit breaker bars and nobody has tried.
+//! It leaves alone what a worker has in hand, and what no circuit breaker bars at that moment and nobody has tried: a
+//! barred job whose time has come is tried first.
 
 use bowline_types::{TenantId, Timestamp};
 use rusqlite::{Connection, Params, TransactionBehavior};
@@ -22,12 +23,17 @@ fn give_up(connection: &Connection, which: &str, values: impl Params) -> rusqlit
 }
 
 /// Whether a job waits behind an open breaker since before that moment.
-pub(super) fn is_any_barred(connection: &Connection, before: Timestamp) -> Result<bool, Failure> {
+pub(super) fn is_any_barred(
+    connection: &Connection,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     Ok(connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM action_jobs WHERE state = 'waiting' AND barred_since < ?1)",
+            "SELECT EXISTS (SELECT 1 FROM action_jobs WHERE state = 'waiting' AND barred_since < ?1
+                            AND NOT ready AND due_at > ?2)",
         )?
-        .query_row([before.micros()], |row| row.get(0))?)
+        .query_row([before.micros(), now.micros()], |row| row.get(0))?)
 }
 
 pub(super) fn barred(
@@ -38,7 +44,7 @@ pub(super) fn barred(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let given_up = give_up(
         &transaction,
-        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND barred_since < ?3
+        "SELECT job_id FROM action_jobs WHERE state = 'waiting' AND barred_since < ?3 AND NOT ready AND due_at > ?1
          ORDER BY barred_since LIMIT ?4",
         (now.micros(), BARRED_TOO_LONG, before.micros(), GIVEN_UP_MAX),
     )?;
@@ -59,20 +65,21 @@ pub(super) fn crowded(connection: &Connection, waiting_max: u64) -> Result<Vec<(
 
 pub(super) fn excess(
     connection: &mut Connection,
-    crowded: &[(TenantId, i64)],
     waiting_max: u64,
     now: Timestamp,
 ) -> Result<Vec<JobRecord>, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut given_up = Vec::new();
-    for (tenant_id, excess) in crowded {
+    // Counted where nobody else writes: two that give up at the same time don't both give up the same number.
+    for (tenant_id, excess) in crowded(&transaction, waiting_max)? {
         let left = GIVEN_UP_MAX.saturating_sub_unsigned(given_up.len() as u64);
         given_up.extend(give_up(
             &transaction,
             "SELECT job_id FROM action_jobs WHERE tenant_id = ?3 AND state = 'waiting'
                  AND (barred_since IS NOT NULL OR attempts > attempts_before)
+                 AND (attempts > attempts_before OR (NOT ready AND due_at > ?1))
              ORDER BY created_at, job_id LIMIT ?4",
-            (now.micros(), tenant_queue_full(waiting_max), tenant_id.as_bytes(), left.min(*excess)),
+            (now.micros(), tenant_queue_full(waiting_max), tenant_id.as_bytes(), left.min(excess)),
         )?);
     }
     transaction.commit()?;

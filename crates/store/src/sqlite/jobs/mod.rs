@@ -61,7 +61,8 @@ impl JobStore for SqliteStore {
     }
 
     async fn give_up_barred(&self, before: Timestamp, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
-        let is_any = self.readers.run(move |connection| giving_up::is_any_barred(connection, before)).await?;
+        let is_any =
+            self.readers.run(move |connection| giving_up::is_any_barred(connection, before, now)).await?;
         if !is_any {
             return Ok(Vec::new());
         }
@@ -73,7 +74,7 @@ impl JobStore for SqliteStore {
         if crowded.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer.run(move |connection| giving_up::excess(connection, &crowded, waiting_max, now)).await
+        self.writer.run(move |connection| giving_up::excess(connection, waiting_max, now)).await
     }
 
     async fn hand_over(&self, limit: usize, now: Timestamp) -> Result<Vec<JobRecord>, StoreError> {
