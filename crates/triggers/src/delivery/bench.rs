@@ -265,7 +265,7 @@ mod tests {
             done,
         });
         let claimed = job_of(&trigger, now);
-        let job = Arc::new(bench.prepare(claimed.clone()).await.ok().expect("its trigger is there"));
+        let job = Arc::new(bench.prepare(claimed.clone()).await.expect("its trigger is there"));
         let probes = async || store.breakers(Some(vec![key.clone()])).await.unwrap()[0].probes;
         carry_out(Arc::clone(&bench), Arc::clone(&job)).await;
         let lost = reports.recv().await.unwrap();

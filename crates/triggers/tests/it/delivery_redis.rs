@@ -1,4 +1,5 @@
 //! Workers that get their jobs through Redis, which may die at any moment.
+//! What a worker does with a job is not tried here: that is the same without Redis.
 
 use std::net::TcpListener;
 use std::process::Stdio;
