@@ -1,4 +1,5 @@
-//! The calls that a chain is asked with: what they are named, take and give.
+//! The calls that a chain is asked with: what they are named, take and give. What an answer means is for whoever asks;
+//! which endpoint it comes from is in `rpc`.
 
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use bowline_types::{EvmAddress, EvmHash};

@@ -1,4 +1,5 @@
-//! What tests of anchors are given: a target, leases, commitments, and sends that hold them.
+//! What tests of anchors are given: a target, leases, commitments, sends that hold them, and what is read of all that.
+//! Everything goes through the store's contract alone.
 
 use std::sync::Arc;
 use std::time::Duration;
