@@ -230,7 +230,8 @@ mod tests {
     fn an_edge_that_points_up_is_found_for_every_way_to_build() {
         for kind in [DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development] {
             let mut crates = clean_workspace();
-            crates[3].dependencies.push((API.to_owned(), kind));
+            let store = LAYERS.iter().position(|row| row.name == STORE).unwrap();
+            crates[store].dependencies.push((API.to_owned(), kind));
             let findings = check_layers(&crates);
             assert_eq!(findings.len(), 1, "{kind:?}");
             assert_eq!((findings[0].path.as_str(), findings[0].line), ("crates/store/Cargo.toml", 3));

@@ -16,42 +16,33 @@ use crate::trigger_records::EVENT_RETRACTED;
 /// Jobs that one statement inserts: what one of them takes of memory on both sides.
 const INSERTED_AT_ONCE_MAX: usize = 1_000;
 
-/// Locks the jobs that a step may cancel or bring back, in one order.
-pub(super) async fn hold(
-    connection: &mut PgConnection,
-    occurrences: &[Uuid],
-    jobs: &[NewJob],
-) -> sqlx::Result<()> {
-    if occurrences.is_empty() || jobs.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "SELECT 1 FROM action_jobs WHERE job_id = ANY($2) OR (occurrence = ANY($1) AND state = 'waiting')
-         ORDER BY job_id FOR UPDATE",
-    )
-    .bind(occurrences)
-    .bind(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-/// Cancels the jobs of occurrences that the chain has taken back, if nobody has begun them.
+/// Cancels the jobs of occurrences that the chain has taken back, if nobody has begun them. The jobs that the same step
+/// may bring back are locked with them: all in one order, and only what was locked then is cancelled.
 pub(super) async fn cancel_retracted(
     connection: &mut PgConnection,
     occurrences: &[Uuid],
+    jobs: &[NewJob],
     now: Timestamp,
 ) -> sqlx::Result<()> {
     if occurrences.is_empty() {
         return Ok(());
     }
     // A job that a worker is just claiming is waited for, and has been begun then.
-    sqlx::query(
-        "UPDATE action_jobs SET state = 'cancelled', ended_at = $2, last_error = $3
-         WHERE job_id IN (SELECT job_id FROM action_jobs WHERE occurrence = ANY($1) AND state = 'waiting'
-             ORDER BY job_id FOR UPDATE)",
+    let held: Vec<(Uuid, bool)> = sqlx::query_as(
+        "SELECT job_id, occurrence = ANY($1) AND state = 'waiting' FROM action_jobs
+         WHERE job_id = ANY($2) OR (occurrence = ANY($1) AND state = 'waiting')
+         ORDER BY job_id FOR UPDATE",
     )
     .bind(occurrences)
+    .bind(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>())
+    .fetch_all(&mut *connection)
+    .await?;
+    let gone: Vec<Uuid> = held.into_iter().filter_map(|(job_id, goes)| goes.then_some(job_id)).collect();
+    sqlx::query(
+        "UPDATE action_jobs SET state = 'cancelled', ended_at = $2, last_error = $3
+         WHERE job_id = ANY($1) AND state = 'waiting'",
+    )
+    .bind(gone)
     .bind(now.to_chrono())
     .bind(EVENT_RETRACTED)
     .execute(connection)

@@ -25,8 +25,7 @@ pub(super) async fn commit(
         let tags = Tags::lock(&mut transaction, step.jobs.iter().map(|job| job.tenant_id)).await?;
         remember(&mut transaction, step, now).await?;
         mark(&mut transaction, step).await?;
-        job_insert::hold(&mut transaction, &step.retracted, &step.jobs).await?;
-        job_insert::cancel_retracted(&mut transaction, &step.retracted, now).await?;
+        job_insert::cancel_retracted(&mut transaction, &step.retracted, &step.jobs, now).await?;
         let inserted = job_insert::insert(&mut transaction, tags, &step.jobs, now).await?;
         if inserted > 0 { bump(&mut transaction, ChangeKind::Jobs).await.map(Some) } else { Ok(None) }
     };
