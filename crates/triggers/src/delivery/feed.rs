@@ -8,6 +8,7 @@ use bowline_runtime::Shutdown;
 use bowline_store::{ChangeKind, Claim, ClaimedJob, QueueWaiter, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Shared;
 use super::in_hand::InHand;
@@ -87,11 +88,29 @@ impl Feed {
             let jobs = claimed?;
             // What is not settled comes back when this process's heartbeat stops, and is nobody's by then.
             drop(queue.settle(instance, &ids).await);
+            self.hand_over_again(ids, &jobs).await;
             if !jobs.is_empty() || self.shutdown.has_begun() {
                 return Ok(jobs);
             }
         }
         Ok(Vec::new())
+    }
+
+    /// A claim passes over a row that somebody else has locked for a moment, such as another relay that came too late: a
+    /// job that waits all the same is handed over again at once, instead of being missed after a while.
+    async fn hand_over_again(&self, ids: Vec<Uuid>, claimed: &[ClaimedJob]) {
+        let is_claimed = |id: &Uuid| claimed.iter().any(|claimed| claimed.job.job.job_id == *id);
+        let missing: Vec<Uuid> = ids.into_iter().filter(|id| !is_claimed(id)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let store = &self.shared.store;
+        // If this fails they are missed later.
+        if let Ok(waiting) = store.still_handed(missing).await
+            && !waiting.is_empty()
+        {
+            drop(store.take_back(Some(waiting)).await);
+        }
     }
 
     async fn claim_from_store(&self, claim: Claim) -> Result<Vec<ClaimedJob>, StoreError> {
