@@ -10,7 +10,7 @@ use std::time::Duration;
 use bowline_evm::{Block, Rpc, RpcError};
 use bowline_runtime::Clock;
 use bowline_store::{BlockMark, ChainAdvance, LineStore, StoreError, VerifiedBatch};
-use bowline_types::{EvmAddress, Timestamp};
+use bowline_types::EvmAddress;
 use bowline_ves::{SecretKey, SequencerSigner};
 
 use crate::config::ChainConfig;
@@ -32,8 +32,6 @@ const BASE_DEPTH: u64 = 64;
 const LIVE_LAG: u64 = 128;
 /// A pause after failures, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long receipts that were signed ahead may wait: they tell when their events were sequenced.
-const SEALED_TIME_MAX: Duration = Duration::from_secs(5);
 /// Rounds in a row that an endpoint may be behind before it is worth a warning.
 const FAILURES_WORTH_A_WARNING: u32 = 10;
 
@@ -247,7 +245,7 @@ impl<'a> Work<'a> {
                 let last = if next == 0 { 0 } else { target.min(next + TAIL_BLOCKS - 1) };
                 let steps = fetch::blocks(&seen.rpc, &self.chain.contracts, next, last).await?;
                 for step in steps {
-                    let signed = self.signer()?.sign(step, self.head()?).await?;
+                    let signed = self.signer()?.sign(step).await?;
                     self.write(signed, seen.rpc.name()).await?;
                 }
             }
@@ -271,25 +269,13 @@ impl<'a> Work<'a> {
         let marks = blocks.iter().map(|block| (block.number(), block.hash(), 0)).collect();
         let last_time = blocks.last().map(Block::timestamp);
         let step = Step { from: base, parent: None, marks, last_time, entries: Vec::new() };
-        let signed = self.signer()?.sign(step, self.head()?).await?;
+        let signed = self.signer()?.sign(step).await?;
         self.write(signed, seen.rpc.name()).await
-    }
-
-    /// The last number of the chain's stream.
-    pub(crate) fn head(&self) -> Result<u64, Halt> {
-        Ok(self.place()?.block.map_or(0, |block| block.head))
     }
 
     pub(crate) fn signer(&self) -> Result<Signer, Halt> {
         let place = self.place()?;
-        let Chain { key, sequencer, clock, .. } = self.chain;
-        Ok(Signer {
-            author: place.author,
-            key: Arc::clone(key),
-            generation: place.generation,
-            sequencer: Arc::clone(sequencer),
-            clock: Arc::clone(clock),
-        })
+        Ok(Signer { author: place.author, key: Arc::clone(&self.chain.key), generation: place.generation })
     }
 
     /// Writes a step, if it follows on the checkpoint.
@@ -300,12 +286,7 @@ impl<'a> Work<'a> {
         {
             return Err(Halt::Unlinked { endpoint: endpoint.to_owned(), number: block.number });
         }
-        let SignedStep { marks, last_time, events, receipts, sealed_at, counted, .. } = step;
-        let waited = self.chain.clock.now().micros().abs_diff(sealed_at.micros());
-        let (sealed, now) = match Duration::from_micros(waited) <= SEALED_TIME_MAX {
-            true => (receipts, sealed_at),
-            false => (Vec::new(), self.chain.clock.now()),
-        };
+        let SignedStep { marks, last_time, events, counted, .. } = step;
         let logs = events.len() as u64;
         let Some((number, hash, _)) = marks.last().copied() else { return Ok(()) };
         let advance = ChainAdvance {
@@ -315,9 +296,8 @@ impl<'a> Work<'a> {
             generation: place.generation,
             forget_above: None,
             marks,
-            sealed,
         };
-        let head = self.append(advance, events, place.keys_epoch, now).await?;
+        let head = self.append(advance, events, place.keys_epoch).await?;
         self.place = Some(Place { block: Some(BlockMark { number, hash, head }), ..place });
         self.chain.progress.metrics().written(&counted);
         let indexed = Indexed { number, hash, time: last_time, logs };
@@ -331,13 +311,10 @@ impl<'a> Work<'a> {
         advance: ChainAdvance,
         events: Vec<bowline_ves::VerifiedEvent>,
         keys_epoch: u64,
-        now: Timestamp,
     ) -> Result<u64, Halt> {
         let chain = self.chain;
-        let (stream, batch) = (advance.stream, VerifiedBatch { events, keys_epoch });
-        let sequencer = Arc::clone(&chain.sequencer);
-        let report = chain.store.append_from_chain(advance, batch, sequencer, now).await?;
-        Ok(report.heads.get(&stream).copied().unwrap_or_default())
+        let (batch, sequencer) = (VerifiedBatch { events, keys_epoch }, Arc::clone(&chain.sequencer));
+        Ok(chain.store.append_from_chain(advance, batch, sequencer, chain.clock.now()).await?)
     }
 
     /// The line was taken back to there.

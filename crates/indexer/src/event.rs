@@ -1,8 +1,9 @@
 //! A log as an event of the line: its names, its payload, and the event that takes it back.
 //!
 //! A log's *occurrence* is what it says and in which transaction, whatever block that is in: a transaction that is
-//! mined again has the same ones. An event's id is of its occurrence and the chain's generation, so that a log which
-//! comes back after a reorganization is an event of its own.
+//! mined again has the same ones. An event's id is of its place in the chain, the chain's generation and its occurrence:
+//! a log that comes back after a reorganization is an event of its own, and ids ascend with blocks, so that a store's
+//! index of them grows at its end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use bowline_store::StoredEvent;
 use bowline_types::{AgentId, EventId, EvmAddress, EvmHash, StreamId, Timestamp, chain_agent, chain_stream};
 use bowline_ves::Draft;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::decode::Decoder;
 
-/// The namespace of occurrences and event ids.
+/// The namespace of the ids of retractions.
 const NAMESPACE: Uuid = Uuid::from_u128(0x626f_776c_696e_6500_8000_6c6f_6773_3031);
 
 /// What a log is called that can't be read.
@@ -93,7 +95,7 @@ impl Author {
         let seconds = i64::try_from((*timestamp).min(SECONDS_MAX)).unwrap_or_default();
         let draft = Draft {
             stream: self.stream,
-            event_id: event_id(occurrence, generation),
+            event_id: event_id(log.block_number(), log.index(), generation, occurrence),
             source_agent_id: self.agent,
             agent_key_id: self.key_id,
             entity_type: entity_type.to_owned(),
@@ -160,23 +162,29 @@ pub(crate) fn entries(logs: Vec<(Log, u64)>) -> Vec<Entry> {
     logs.into_iter().zip(counts).map(entry).collect()
 }
 
+/// A UUID of version 8: the first bits of a SHA-256.
 fn occurrence(chain_id: u64, log: &Log, equal_before: u32) -> Uuid {
-    let mut name = Vec::with_capacity(128 + 32 * log.topics.len() + log.data.len());
-    name.extend_from_slice(&chain_id.to_be_bytes());
-    name.extend_from_slice(log.tx_hash().as_bytes());
-    name.extend_from_slice(log.address().as_bytes());
-    name.extend_from_slice(&equal_before.to_be_bytes());
-    name.extend_from_slice(&(log.topics.len() as u64).to_be_bytes());
+    let mut hash = Sha256::new()
+        .chain_update(chain_id.to_be_bytes())
+        .chain_update(log.tx_hash().as_bytes())
+        .chain_update(log.address().as_bytes())
+        .chain_update(equal_before.to_be_bytes())
+        .chain_update((log.topics.len() as u64).to_be_bytes());
     for topic in &log.topics {
-        name.extend_from_slice(topic.as_slice());
+        hash.update(topic);
     }
-    name.extend_from_slice(&log.data);
-    Uuid::new_v5(&NAMESPACE, &name)
+    let digest: [u8; 32] = hash.chain_update(&log.data).finalize().into();
+    uuid::Builder::from_custom_bytes(std::array::from_fn(|index| digest[index])).into_uuid()
 }
 
-fn event_id(occurrence: Uuid, generation: u64) -> EventId {
-    let name = [&occurrence.as_bytes()[..], &generation.to_be_bytes()[..]].concat();
-    EventId::new(Uuid::new_v5(&NAMESPACE, &name))
+/// A UUID of version 8 (RFC 9562 §5.8): 40 bits of the block's number, 20 of the log's index in it, and after the
+/// variant 16 of the generation and 46 of the occurrence. No two logs that a stream can hold have the first three in
+/// common, whatever somebody makes their contents be.
+fn event_id(block: u64, log_index: u64, generation: u64, occurrence: Uuid) -> EventId {
+    let (block, index) = (u128::from(block) & 0xff_ffff_ffff, u128::from(log_index) & 0xf_ffff);
+    let place = block << 20 | index;
+    let rest = (u128::from(generation) & 0xffff) << 46 | occurrence.as_u128() & 0x3fff_ffff_ffff;
+    EventId::new(Uuid::from_u128((place >> 12) << 80 | 8 << 76 | (place & 0xfff) << 64 | 2 << 62 | rest))
 }
 
 fn raw(log: &Log) -> Map<String, Value> {
@@ -185,4 +193,33 @@ fn raw(log: &Log) -> Map<String, Value> {
     raw.insert("topics".to_owned(), Value::Array(topics));
     raw.insert("data".to_owned(), Value::String(hex::encode_prefixed(&log.data)));
     raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_with_the_chain_and_no_two_logs_share_one() {
+        let occurrence = Uuid::from_u128(u128::MAX);
+        let id = |block, index, generation| event_id(block, index, generation, occurrence).uuid();
+        assert_eq!(id(37_478_106, 258, 3).to_string(), "00023bde-da00-8102-8000-ffffffffffff");
+        let ascending = [
+            id(0, 0, 0),
+            id(0, 1, 0),
+            id(0, 4_096, 0),
+            id(0, (1 << 20) - 1, 7),
+            id(1, 0, 0),
+            id(1, 0, 1),
+            id(u64::from(u32::MAX), 5, 65_535),
+            id((1 << 40) - 1, 0, 0),
+        ];
+        assert!(ascending.is_sorted() && ascending.windows(2).all(|pair| pair[0] != pair[1]));
+        for id in ascending {
+            assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
+        }
+        // The same log in the same block after a reorganization is another event, and so is another log in its place.
+        assert_ne!(id(5, 5, 0), id(5, 5, 1));
+        assert_ne!(id(5, 5, 0), event_id(5, 5, 0, Uuid::nil()).uuid());
+    }
 }

@@ -147,9 +147,8 @@ impl Work<'_> {
             generation: place.generation + 1,
             forget_above: Some(goal.number),
             marks: vec![(goal.number, goal.hash, count)],
-            sealed: Vec::new(),
         };
-        let head = self.append(advance, signed, place.keys_epoch, self.chain.clock.now()).await?;
+        let head = self.append(advance, signed, place.keys_epoch).await?;
         self.chain.progress.metrics().retracted(count);
         self.stand_at(Place {
             generation: place.generation + 1,

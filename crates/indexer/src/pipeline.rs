@@ -17,8 +17,10 @@ use crate::range::RangeSize;
 
 /// Ranges that an endpoint is asked for at a time.
 const RANGES_AT_A_TIME: usize = 3;
-/// Steps that wait for the next stage.
-const WAITING_MAX: usize = 2;
+/// Answers that wait to be signed.
+const RANGES_WAITING_MAX: usize = 2;
+/// Signed steps that wait to be written: enough that nobody rests while the disk is waited for.
+const STEPS_WAITING_MAX: usize = 6;
 
 /// A task that ends with whoever started it.
 struct Stage(JoinHandle<()>);
@@ -32,14 +34,14 @@ impl Drop for Stage {
 impl Work<'_> {
     /// Brings the line from one block to another one, both included, as far as the endpoint leads.
     pub(crate) async fn catch_up(&mut self, rpc: &Rpc, from: u64, to: u64) -> Result<(), Halt> {
-        let (fetched_to, mut fetched) = mpsc::channel::<Result<Vec<Step>, Halt>>(WAITING_MAX);
-        let (signed_to, mut signed) = mpsc::channel(WAITING_MAX);
+        let (fetched_to, mut fetched) = mpsc::channel::<Result<Vec<Step>, Halt>>(RANGES_WAITING_MAX);
+        let (signed_to, mut signed) = mpsc::channel(STEPS_WAITING_MAX);
         let fetcher = Fetcher {
             rpc: rpc.clone(),
             contracts: Arc::clone(&self.chain.contracts),
             size: Arc::clone(&self.chain.range),
         };
-        let (signer, mut head) = (self.signer()?, self.head()?);
+        let signer = self.signer()?;
         let _fetching = Stage(tokio::spawn(fetcher.run(from, to, fetched_to)));
         let _signing = Stage(tokio::spawn(async move {
             while let Some(steps) = fetched.recv().await {
@@ -48,9 +50,7 @@ impl Work<'_> {
                     Err(halt) => return drop(signed_to.send(Err(halt)).await),
                 };
                 for step in steps {
-                    let logs = step.entries.len() as u64;
-                    let one = signer.clone().sign(step, head).await;
-                    head += logs;
+                    let one = signer.clone().sign(step).await;
                     let is_last = one.is_err();
                     if signed_to.send(one).await.is_err() || is_last {
                         return;

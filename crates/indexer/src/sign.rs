@@ -1,13 +1,10 @@
-//! Steps become signed events with their receipts, on all cores: decoding and signing is most of an indexer's work. A chain
-//! has one writer, so the numbers that its events will get are known beforehand; if they turn out to be others the store
-//! makes the receipts anew.
+//! Steps become signed events, on all cores: decoding and signing is most of an indexer's work.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bowline_runtime::Clock;
-use bowline_types::{EvmHash, Timestamp};
-use bowline_ves::{Placement, Receipt, SecretKey, SequencerSigner, VerifiedEvent, sign_events};
+use bowline_types::EvmHash;
+use bowline_ves::{SecretKey, VerifiedEvent, sign_events};
 
 use crate::event::{Author, Entry};
 use crate::fetch::Step;
@@ -17,7 +14,7 @@ use crate::halt::Halt;
 const CHUNK_EVENTS: usize = 250;
 
 /// What one thread makes of its entries.
-type SignedChunk = (Vec<VerifiedEvent>, Vec<Receipt>, Counted);
+type SignedChunk = (Vec<VerifiedEvent>, Counted);
 
 /// Whose events are signed.
 #[derive(Debug, Clone)]
@@ -25,8 +22,6 @@ pub(crate) struct Signer {
     pub(crate) author: Arc<Author>,
     pub(crate) key: Arc<SecretKey>,
     pub(crate) generation: u64,
-    pub(crate) sequencer: Arc<SequencerSigner>,
-    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A step that is ready to be written.
@@ -38,8 +33,6 @@ pub(crate) struct SignedStep {
     /// When the last block was made, seconds since 1970.
     pub(crate) last_time: Option<u64>,
     pub(crate) events: Vec<VerifiedEvent>,
-    pub(crate) receipts: Vec<Receipt>,
-    pub(crate) sealed_at: Timestamp,
     pub(crate) counted: Counted,
 }
 
@@ -51,24 +44,21 @@ pub(crate) struct Counted {
 }
 
 impl Signer {
-    /// Decodes and signs a step whose events will have the numbers after `head`.
-    pub(crate) async fn sign(self, step: Step, head: u64) -> Result<SignedStep, Halt> {
+    /// Decodes and signs a step.
+    pub(crate) async fn sign(self, step: Step) -> Result<SignedStep, Halt> {
         let Step { from, parent, marks, last_time, entries } = step;
-        let (expected, sealed_at) = (entries.len(), self.clock.now());
+        let expected = entries.len();
         let entries: Arc<[Entry]> = entries.into();
         let chunk = |from: usize| {
             let (entries, signer) = (Arc::clone(&entries), self.clone());
             let to = expected.min(from + CHUNK_EVENTS);
-            let head = head + from as u64;
-            tokio::task::spawn_blocking(move || signer.sign_chunk(&entries[from..to], head, sealed_at))
+            tokio::task::spawn_blocking(move || signer.sign_chunk(&entries[from..to]))
         };
         let tasks: Vec<_> = (0..expected).step_by(CHUNK_EVENTS).map(chunk).collect();
-        let (mut events, mut receipts) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
-        let mut counted = Counted::default();
+        let (mut events, mut counted) = (Vec::with_capacity(expected), Counted::default());
         for task in tasks {
-            let (signed, sealed, of_chunk) = task.await.map_err(|e| Halt::Stuck(e.to_string()))??;
+            let (signed, of_chunk) = task.await.map_err(|e| Halt::Stuck(e.to_string()))??;
             events.extend(signed);
-            receipts.extend(sealed);
             counted.undecoded += of_chunk.undecoded;
             for (registry, count) in of_chunk.registries {
                 *counted.registries.entry(registry).or_default() += count;
@@ -77,10 +67,10 @@ impl Signer {
         if events.len() != expected {
             return Err(Halt::Stuck(format!("{expected} logs became {} events", events.len())));
         }
-        Ok(SignedStep { from, parent, marks, last_time, events, receipts, sealed_at, counted })
+        Ok(SignedStep { from, parent, marks, last_time, events, counted })
     }
 
-    fn sign_chunk(&self, entries: &[Entry], head: u64, sealed_at: Timestamp) -> Result<SignedChunk, Halt> {
+    fn sign_chunk(&self, entries: &[Entry]) -> Result<SignedChunk, Halt> {
         let (mut drafts, mut counted) = (Vec::with_capacity(entries.len()), Counted::default());
         for drafted in entries.iter().filter_map(|entry| self.author.draft(entry, self.generation)) {
             *counted.registries.entry(drafted.registry).or_default() += 1;
@@ -89,14 +79,6 @@ impl Signer {
         }
         let signed = sign_events(drafts, &self.key);
         let signed = signed.map_err(|e| Halt::Stuck(format!("an event can't be signed: {e}")))?;
-        let placed = (head + 1..).zip(&signed).map(|(sequence_number, event)| Placement {
-            stream: event.envelope.stream,
-            event_id: event.envelope.event_id,
-            signing_hash: &event.signing_hash,
-            sequence_number,
-            sequenced_at: sealed_at,
-        });
-        let receipts = self.sequencer.seal_all(&placed.collect::<Vec<_>>());
-        Ok((signed, receipts, counted))
+        Ok((signed, counted))
     }
 }

@@ -196,23 +196,20 @@ fn sequenced(subject: &Subject, key: Option<&SequencerKeyRecord>) -> Chapter {
     let number = receipt.sequence_number;
     let at = Some(receipt.sequenced_at);
     let public_key = key.and_then(|key| AgentPublicKey::from_bytes(&key.public_key).ok());
-    let chapter = match &public_key {
-        None => Chapter::wrong(
-            "sequenced",
-            at,
-            format!("it is number {number}, and the sequencer's key is not known"),
-        ),
-        Some(public_key) => match receipt.verify(Some(signing_hash), public_key) {
-            Ok(()) => Chapter::done(
-                "sequenced",
-                at,
-                format!("it became number {number} of its stream, under a signed receipt"),
-            ),
-            Err(error) => Chapter::wrong(
-                "sequenced",
-                at,
-                format!("it is number {number}, and its receipt does not hold: {error}"),
-            ),
+    let done = |under: &str| {
+        Chapter::done("sequenced", at, format!("it became number {number} of its stream, under {under}"))
+    };
+    let wrong =
+        |problem: &str| Chapter::wrong("sequenced", at, format!("it is number {number}, and {problem}"));
+    let chapter = match (&public_key, receipt.signed()) {
+        (_, None) if receipt.is_of(signing_hash) => {
+            done("a receipt that is signed when somebody asks for it")
+        }
+        (_, None) => wrong("its receipt is of another event"),
+        (None, Some(_)) => wrong("the sequencer's key is not known"),
+        (Some(public_key), Some(signed)) => match signed.verify(Some(signing_hash), public_key) {
+            Ok(()) => done("a signed receipt"),
+            Err(error) => wrong(&format!("its receipt does not hold: {error}")),
         },
     };
     let chapter = chapter

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_runtime::{Clock, Tasks};
-use bowline_store::LineStore;
+use bowline_store::{LineStore, StoreError, StoredEvent, sign_receipts};
 use bowline_ves::SequencerSigner;
 
 use crate::appender::{self, Appender, Sequencer};
@@ -62,6 +62,22 @@ pub struct Handle {
     pub signer: Arc<SequencerSigner>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Handle {
+    /// The events with the signatures of their receipts, made now where nobody has asked for them before: away from
+    /// the threads that serve connections.
+    pub async fn with_receipts(&self, mut events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, StoreError> {
+        if events.iter().all(|event| event.receipt.signatures.is_some()) {
+            return Ok(events);
+        }
+        let signer = Arc::clone(&self.signer);
+        let signed = tokio::task::spawn_blocking(move || {
+            sign_receipts(&mut events, &signer);
+            events
+        });
+        signed.await.map_err(|error| StoreError::Internal(error.to_string()))
+    }
 }
 
 impl Service {

@@ -22,6 +22,7 @@ mod migrations;
 mod outbox;
 mod postgres;
 mod queueing;
+mod receipts;
 mod records;
 mod redis;
 mod sequencing;
@@ -66,6 +67,7 @@ pub use postgres::{
     PostgresConfig, PostgresInspector, PostgresRestore, PostgresSnapshot, PostgresStore, RestoreObstacle,
     RestoreTarget, TableLayout, TableLoad,
 };
+pub use receipts::{StoredReceipt, sign_receipts};
 pub use records::{
     AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendOutcome, AppendReport, BudgetRecord,
     CommitmentFilter, CommitmentOrigin, CommitmentRecord, CursorRecord, EntityFilter, InsertCommitment,

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::{AppendOutcome, AppendReport};
-
 pub(crate) const DB_POOL_CONNECTIONS: &str = "db_pool_connections";
 pub(crate) const DB_POOL_IDLE: &str = "db_pool_idle_connections";
 pub(crate) const DB_POOL_MAX: &str = "db_pool_max_connections";
@@ -32,9 +30,7 @@ pub(crate) fn declare() {
 }
 
 /// Records a group commit: how long it took, and how many events it wrote.
-pub(crate) fn record_append(took: Duration, report: &AppendReport) {
-    let written =
-        report.outcomes.iter().filter(|outcome| matches!(outcome, AppendOutcome::Accepted(_))).count();
+pub(crate) fn record_append(took: Duration, written: usize) {
     histogram!(APPEND_SECONDS).record(took);
     histogram!(GROUP_EVENTS).record(written as f64);
 }

@@ -15,7 +15,7 @@ pub use self::budgets::BudgetRecord;
 pub use self::schemas::{
     InsertSchema, SchemaCompatibility, SchemaFilter, SchemaHead, SchemaRecord, SchemaStatus,
 };
-use crate::StoreError;
+use crate::{StoreError, StoredReceipt};
 
 /// Events to append, and what was known of the agents' keys when they were verified.
 #[derive(Debug, Clone)]
@@ -46,6 +46,13 @@ pub struct AppendReport {
     pub heads: HashMap<StreamId, u64>,
 }
 
+impl AppendReport {
+    /// How many events were written.
+    pub(crate) fn written(&self) -> usize {
+        self.outcomes.iter().filter(|outcome| matches!(outcome, AppendOutcome::Accepted(_))).count()
+    }
+}
+
 /// An event as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
@@ -55,8 +62,8 @@ pub struct StoredEvent {
     pub signing_hash: Hash,
     /// How many events of the stream, this one included, name the same entity.
     pub entity_version: u64,
-    /// Its place and time in the line, with the sequencer's signatures.
-    pub receipt: Receipt,
+    /// Its place and time in the line.
+    pub receipt: StoredReceipt,
 }
 
 /// Only events of one entity type, or of one entity.
@@ -319,7 +326,7 @@ pub struct CursorRecord {
 pub(crate) struct KnownEvent {
     pub(crate) signing_hash: Hash,
     pub(crate) signature: bowline_ves::Signature,
-    pub(crate) receipt: Receipt,
+    pub(crate) receipt: StoredReceipt,
 }
 
 /// The refusal of a commitment to events that are not there: nobody could ever prove one of them.

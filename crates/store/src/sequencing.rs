@@ -7,9 +7,12 @@
 use std::collections::HashMap;
 
 use bowline_types::{CommandId, EventId, StreamId, Timestamp};
-use bowline_ves::{Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash};
+use bowline_ves::{
+    Hash, Placement, Receipt, Rejection, SequencerSigner, VerifiedEvent, leaf_hash, receipt_hash,
+};
 
 use crate::records::{AppendOutcome, KnownEvent};
+use crate::{StoreError, StoredReceipt};
 
 /// A stream's counter, which is still so when the rows are written.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +40,22 @@ pub(crate) struct Row {
     pub(crate) index: usize,
     pub(crate) entity_version: u64,
     pub(crate) leaf: Hash,
-    pub(crate) receipt: Receipt,
+    pub(crate) receipt: StoredReceipt,
+}
+
+/// Whose events a batch has, and with that, what it may do and what it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A client's: each event is judged by itself, and gets its receipt.
+    Client,
+    /// A chain's, in a step that nobody took before: all are new, or nothing is written. Nobody waits for receipts.
+    Chain,
 }
 
 /// The decision about a batch.
 #[derive(Debug)]
 pub(crate) struct Sequenced {
+    /// One an event of a client's.
     pub(crate) outcomes: Vec<AppendOutcome>,
     pub(crate) rows: Vec<Row>,
     /// Of every stream that the batch names, as they stand after it.
@@ -64,14 +77,14 @@ struct Assigned {
     sequenced_at: Timestamp,
 }
 
-/// Decides a batch, in its order. Receipts in `sealed`, one an event, were signed ahead, and count if they fit.
+/// Decides a batch, in its order. It fails only on a chain's.
 pub(crate) fn sequence(
     batch: &[VerifiedEvent],
     mut known: Known,
     signer: &SequencerSigner,
     now: Timestamp,
-    sealed: &[Receipt],
-) -> Sequenced {
+    source: Source,
+) -> Result<Sequenced, StoreError> {
     let mut assigned: Vec<Assigned> = Vec::with_capacity(batch.len());
     let mut in_batch: HashMap<(StreamId, EventId), usize> = HashMap::with_capacity(batch.len());
     let mut verdicts = Vec::with_capacity(batch.len());
@@ -79,29 +92,56 @@ pub(crate) fn sequence(
         known.counters.entry(event.envelope.stream).or_insert(Counter { current: 0, updated_at: now });
         let earlier = in_batch.get(&(event.envelope.stream, event.envelope.event_id));
         let earlier = earlier.map(|row: &usize| (*row, &batch[assigned[*row].index]));
-        let verdict = judge(event, &known, earlier).unwrap_or_else(|| {
+        let verdict = judge(event, &known, earlier, signer).unwrap_or_else(|| {
             in_batch.insert((event.envelope.stream, event.envelope.event_id), assigned.len());
             assigned.push(assign(index, event, &mut known, now));
             Verdict::Accept(assigned.len() - 1)
         });
         verdicts.push(verdict);
     }
-    let rows = seal(batch, &assigned, signer, sealed);
-    let receipt_of = |row: usize| rows.get(row).map(|r| r.receipt.clone());
-    let outcomes = verdicts
-        .into_iter()
-        .filter_map(|verdict| match verdict {
-            Verdict::Accept(row) => receipt_of(row).map(AppendOutcome::Accepted),
-            Verdict::Repeat(row) => receipt_of(row).map(AppendOutcome::Replayed),
-            Verdict::Done(outcome) => Some(*outcome),
-        })
-        .collect();
-    Sequenced { outcomes, rows, counters: known.counters }
+    let (receipts, outcomes) = match source {
+        Source::Client => {
+            let receipts = seal(batch, &assigned, signer);
+            let outcomes = outcomes(verdicts, &receipts);
+            (receipts.into_iter().map(StoredReceipt::from).collect(), outcomes)
+        }
+        Source::Chain if assigned.len() < batch.len() => return Err(not_new()),
+        Source::Chain => {
+            (assigned.iter().map(|a| unsigned(batch, a, signer)).collect::<Vec<_>>(), Vec::new())
+        }
+    };
+    let row = |(a, receipt): (Assigned, StoredReceipt)| {
+        let event = &batch[a.index];
+        let (stream, signature) = (event.envelope.stream, &event.envelope.agent_signature);
+        let leaf = leaf_hash(stream, a.sequence_number, &event.signing_hash, signature);
+        Row { index: a.index, entity_version: a.entity_version, leaf, receipt }
+    };
+    let rows = assigned.into_iter().zip(receipts).map(row).collect();
+    Ok(Sequenced { outcomes, rows, counters: known.counters })
+}
+
+fn outcomes(verdicts: Vec<Verdict>, receipts: &[Receipt]) -> Vec<AppendOutcome> {
+    let outcome = |verdict| match verdict {
+        Verdict::Accept(row) => receipts.get(row).cloned().map(AppendOutcome::Accepted),
+        Verdict::Repeat(row) => receipts.get(row).cloned().map(AppendOutcome::Replayed),
+        Verdict::Done(outcome) => Some(*outcome),
+    };
+    verdicts.into_iter().filter_map(outcome).collect()
+}
+
+/// The refusal of a chain's event that is there already: whoever sends it has a defect.
+pub(crate) fn not_new() -> StoreError {
+    StoreError::Internal("an event of a chain was not new".to_owned())
 }
 
 /// The verdict on an event that gets no number; none if it is to be accepted. `earlier` is the row and the
 /// event of the same id in the same batch.
-fn judge(event: &VerifiedEvent, known: &Known, earlier: Option<(usize, &VerifiedEvent)>) -> Option<Verdict> {
+fn judge(
+    event: &VerifiedEvent,
+    known: &Known,
+    earlier: Option<(usize, &VerifiedEvent)>,
+    signer: &SequencerSigner,
+) -> Option<Verdict> {
     let envelope = &event.envelope;
     let (stream, event_id) = (envelope.stream, envelope.event_id);
     if let Some((row, earlier)) = earlier {
@@ -113,7 +153,8 @@ fn judge(event: &VerifiedEvent, known: &Known, earlier: Option<(usize, &Verified
         let same =
             earlier.signing_hash == event.signing_hash && earlier.signature == envelope.agent_signature;
         return Some(if same {
-            Verdict::Done(Box::new(AppendOutcome::Replayed(earlier.receipt.clone())))
+            let receipt = earlier.receipt.signed_by(signer, &earlier.signing_hash);
+            Verdict::Done(Box::new(AppendOutcome::Replayed(receipt)))
         } else {
             reject(Rejection::DuplicateEventId)
         });
@@ -147,13 +188,8 @@ fn assign(index: usize, event: &VerifiedEvent, known: &mut Known, now: Timestamp
 }
 
 /// Signs on the calling thread: it is the one that writes, while the other cores verify what comes next. Handed
-/// to them, this work would wait behind all of that. Who knows the numbers beforehand has signed ahead.
-fn seal(
-    batch: &[VerifiedEvent],
-    assigned: &[Assigned],
-    signer: &SequencerSigner,
-    sealed: &[Receipt],
-) -> Vec<Row> {
+/// to them, this work would wait behind all of that.
+fn seal(batch: &[VerifiedEvent], assigned: &[Assigned], signer: &SequencerSigner) -> Vec<Receipt> {
     let placement = |a: &Assigned| {
         let event = &batch[a.index];
         Placement {
@@ -164,21 +200,22 @@ fn seal(
             sequenced_at: a.sequenced_at,
         }
     };
-    let placements: Vec<Placement<'_>> = assigned.iter().map(placement).collect();
-    let fitting = assigned.iter().zip(&placements).map(|(a, placement)| {
-        sealed.get(a.index).filter(|receipt| signer.has_sealed(receipt, placement)).cloned()
-    });
-    let receipts = match fitting.collect::<Option<Vec<Receipt>>>() {
-        Some(fitting) => fitting,
-        None => signer.seal_all(&placements),
-    };
-    let row = |(a, receipt): (&Assigned, Receipt)| {
-        let event = &batch[a.index];
-        let (stream, signature) = (event.envelope.stream, &event.envelope.agent_signature);
-        let leaf = leaf_hash(stream, a.sequence_number, &event.signing_hash, signature);
-        Row { index: a.index, entity_version: a.entity_version, leaf, receipt }
-    };
-    assigned.iter().zip(receipts).map(row).collect()
+    signer.seal_all(&assigned.iter().map(placement).collect::<Vec<_>>())
+}
+
+/// What [`seal`] makes, without the signatures.
+fn unsigned(batch: &[VerifiedEvent], a: &Assigned, signer: &SequencerSigner) -> StoredReceipt {
+    let VerifiedEvent { envelope, signing_hash, .. } = &batch[a.index];
+    StoredReceipt {
+        sequencer_id: signer.sequencer_id,
+        stream: envelope.stream,
+        event_id: envelope.event_id,
+        sequence_number: a.sequence_number,
+        sequenced_at: a.sequenced_at,
+        receipt_hash: receipt_hash(envelope.stream, envelope.event_id, a.sequence_number, signing_hash),
+        key_version: signer.key_version,
+        signatures: None,
+    }
 }
 
 fn reject(rejection: Rejection) -> Verdict {

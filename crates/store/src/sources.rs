@@ -2,9 +2,8 @@
 //! Whether a step may be taken is decided here, for both stores.
 
 use bowline_types::{EvmHash, StreamId, Timestamp};
-use bowline_ves::Receipt;
 
-use crate::{AppendOutcome, AppendReport, StoreError, VerifiedBatch};
+use crate::{StoreError, VerifiedBatch};
 
 /// How far a chain is on the line: every log up to this block, that block's own included, is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +48,6 @@ pub struct ChainAdvance {
     /// Blocks that are known now, ascending: number, hash, and how many of the batch's events come up to and with
     /// this block. The last one is the new checkpoint; none leaves the highest mark that is left as the checkpoint.
     pub marks: Vec<(u64, EvmHash, u64)>,
-    /// Receipts that were signed ahead for numbers that follow on the stream's head, one an event; they count if
-    /// everything turns out so, and are made anew if not. There may be none.
-    pub sealed: Vec<Receipt>,
 }
 
 /// Marks of a chain that are kept.
@@ -87,13 +83,4 @@ pub(crate) fn check_step(advance: &ChainAdvance, batch: &VerifiedBatch) -> Resul
         return refuse("the step skips a generation");
     }
     Ok(())
-}
-
-/// An event of a chain is written once: one that is there already, or can't be there, is a defect of who sends it.
-pub(crate) fn all_accepted(report: &AppendReport) -> Result<(), StoreError> {
-    let other = report.outcomes.iter().find(|outcome| !matches!(outcome, AppendOutcome::Accepted(_)));
-    other.map_or(Ok(()), |outcome| {
-        let text: String = format!("{outcome:?}").chars().take(200).collect();
-        Err(StoreError::Internal(format!("an event of a chain was not new: {text}")))
-    })
 }

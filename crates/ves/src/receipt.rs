@@ -113,14 +113,6 @@ impl SequencerSigner {
             .collect()
     }
 
-    /// Whether a receipt that this signer has made before is of that place. Its signatures are not verified.
-    pub fn has_sealed(&self, receipt: &Receipt, p: &Placement<'_>) -> bool {
-        (receipt.sequencer_id, receipt.key_version) == (self.sequencer_id, self.key_version)
-            && (receipt.stream, receipt.event_id) == (p.stream, p.event_id)
-            && (receipt.sequence_number, receipt.sequenced_at) == (p.sequence_number, p.sequenced_at)
-            && receipt.receipt_hash == receipt_hash(p.stream, p.event_id, p.sequence_number, p.signing_hash)
-    }
-
     /// Signs that the event of this stream, id and signing hash has this number since then.
     pub fn seal(
         &self,

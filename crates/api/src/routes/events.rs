@@ -73,10 +73,14 @@ pub(super) async fn list(
         bytes_max: api.limits.page_bytes_max,
         ..ReadQuery::from(stream, query.from.unwrap_or(1), page_limit(&api, query.limit)?)
     };
-    let page = api.line.reader.read(read).await?;
+    let mut page = api.line.reader.read(read).await?;
+    let receipts = query.receipts.unwrap_or(false);
+    if receipts {
+        page.events = api.line.with_receipts(page.events).await?;
+    }
     let head = api.line.reader.head(stream).await?.map_or(0, |head| head.head);
     let mut body = String::from("{\"events\":[");
-    write_events(&mut body, &page, query.receipts.unwrap_or(false));
+    write_events(&mut body, &page, receipts);
     body.push_str(&format!("],\"next\":{},\"head_sequence\":{head}}}", number_or_null(page.next)));
     Ok(json_text(body))
 }
@@ -113,7 +117,8 @@ async fn find(
 ) -> Result<StoredEvent, ApiError> {
     principal.require_stream(Permission::Read, query.stream())?;
     let found = api.line.reader.event(query.stream(), id).await?;
-    found.ok_or_else(|| ApiError::new(Code::EventNotFound, format!("the stream has no event {id}")))
+    let mut found = api.line.with_receipts(Vec::from_iter(found)).await?;
+    found.pop().ok_or_else(|| ApiError::new(Code::EventNotFound, format!("the stream has no event {id}")))
 }
 
 /// One event with its receipt.
@@ -131,7 +136,7 @@ pub(super) async fn get(
     Ok(json_text(event_json(&event, true)))
 }
 
-/// The receipt of one event, as it was first given.
+/// The receipt of one event, as it was first given; of a chain's event it is signed now, by the current key.
 #[utoipa::path(get, path = "/api/v1/ves/events/{event_id}/receipt", tag = "read",
     params(("event_id" = String, Path, description = "The event"), StreamQuery), responses(
     (status = 200, description = "The receipt", body = Object),
@@ -142,7 +147,9 @@ pub(super) async fn receipt(
     PathParams(event_id): PathParams<EventId>,
     Params(query): Params<StreamQuery>,
 ) -> Result<Json<Receipt>, ApiError> {
-    Ok(Json(find(&api, &principal, event_id, query).await?.receipt))
+    let receipt = find(&api, &principal, event_id, query).await?.receipt;
+    let unsigned = || ApiError::new(Code::InternalError, "the receipt was not signed");
+    receipt.signed().map(Json).ok_or_else(unsigned)
 }
 
 /// Which part of an entity's history.

@@ -107,6 +107,8 @@ enum Broken {
     Store(#[from] StoreError),
     #[error(transparent)]
     Write(#[from] io::Error),
+    #[error("the receipt of event {0} was not signed")]
+    Unsigned(u64),
     #[error("the stored key {1} of agent {0} is missing or not a key")]
     Key(AgentId, u32),
 }
@@ -125,13 +127,15 @@ async fn write(api: &Api, header: ExportHeader, head: u64, pages: &Pages) -> Res
         query.to = Some(header.sequence_end);
         query.bytes_max = PAGE_BYTES;
         let events = api.line.reader.read(query).await?.events;
+        let events = api.line.with_receipts(events).await?;
         let Some(last) = events.last() else {
             return Err(StoreError::Internal(format!("event {next} is missing")).into());
         };
         next = last.receipt.sequence_number + 1;
         for event in &events {
             write_key(api, &mut writer, &mut known_keys, event).await?;
-            writer.event(&event.envelope, &event.receipt)?;
+            let receipt = event.receipt.signed().ok_or(Broken::Unsigned(event.receipt.sequence_number))?;
+            writer.event(&event.envelope, &receipt)?;
             while let Some(commitment) = chain.next_at(event.receipt.sequence_number).await? {
                 writer.commitment(&commitment)?;
             }

@@ -12,7 +12,7 @@ use axum::http::{Extensions, HeaderMap};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bowline_line::TailReader;
 use bowline_runtime::Shutdown;
-use bowline_store::Permission;
+use bowline_store::{Permission, sign_receipts};
 use bowline_types::{Code, StoreId, StreamId, TenantId};
 use futures_util::Stream;
 use metrics::{counter, gauge};
@@ -140,6 +140,12 @@ impl Following {
                 event = self.tail.next() => break event,
             }
         };
+        let event = event.map(|mut event| {
+            if self.receipts {
+                sign_receipts(std::slice::from_mut(&mut event), &self.api.line.signer);
+            }
+            event
+        });
         let event = match event {
             Ok(event) => Event::default()
                 .id(event.receipt.sequence_number.to_string())

@@ -2,9 +2,9 @@
 //!
 //! Nothing looks at hashes and signatures of an event that is matched, so these are no real ones.
 
-use bowline_store::StoredEvent;
+use bowline_store::{StoredEvent, StoredReceipt};
 use bowline_types::{EventId, StreamId, Timestamp, chain_agent, chain_stream};
-use bowline_ves::{Envelope, Hash, Payload, Receipt, Signature};
+use bowline_ves::{Envelope, Hash, Payload, Signature};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -45,16 +45,15 @@ pub(super) fn event(number: u64, agents: u64) -> StoredEvent {
         envelope: envelope(number, agent, stream, event_id, signature),
         signing_hash: hash,
         entity_version: 1,
-        receipt: Receipt {
+        receipt: StoredReceipt {
             sequencer_id: Uuid::nil(),
             stream,
             event_id,
             sequence_number: number + 1,
             sequenced_at: Timestamp::from_micros(1_750_000_000_000_000),
             receipt_hash: hash,
-            signature,
             key_version: 1,
-            attestation: signature,
+            signatures: None,
         },
     }
 }

@@ -143,6 +143,7 @@ on_both! {
     }
     triggers_chain {
         every_address_tells_how_far_a_chain_is,
+        a_chains_events_are_proven_like_any_others,
         a_person_finds_out_when_a_trigger_would_have_fired,
     }
     triggers_delivery {

@@ -4,8 +4,11 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use bowline_types::chain_stream;
+use bowline_ves::{TrustedKeys, verify_export};
 use serde_json::{Value, json};
 
+use crate::author::{Author, Stored, assert_dense, check_receipt, sequencer_keys};
 use crate::client::Api;
 use crate::evm::Anvil;
 use crate::node::{ADMIN_KEY, Ended, Node, bowline_in};
@@ -111,6 +114,42 @@ async fn the_newest_events_come_first(api: &Api) {
         let message = refused.refused(400, "INVALID_FIELD_VALUE");
         assert!(message.contains("take 1 to"), "{message}");
     }
+}
+
+pub(crate) async fn a_chains_events_are_proven_like_any_others(site: Arc<Site>) {
+    let chain = Anvil::start(&[]);
+    let registry = Registry::deploy(&chain).await;
+    let mut node = site.node("data").config(&settings(&registry)).start().await;
+    for value in [3_500, 9_200, 8_000] {
+        registry.give(1, value, "quality").await;
+    }
+    let api = node.api();
+    until_indexed(&api, &registry).await;
+    let author = Author::of(chain_stream(31_337));
+    let keys = sequencer_keys(&api).await;
+    // Nobody was there to take a receipt; whoever asks gets it signed, and the same one each time.
+    let stored = author.read(&api, 2).await;
+    assert_dense(&stored);
+    for event in &stored {
+        check_receipt(&event.receipt, &event.text, &keys);
+        let path = author.path(&format!("events/{}/receipt", event.event_id), "");
+        assert_eq!(api.get(&path).await.text, event.receipt);
+    }
+    assert_eq!(author.read(&api, 1_000).await[1].receipt, stored[1].receipt);
+    let mut feed = api.follow(&author.path("stream", "&receipts=true"), None).await;
+    let told = feed.expect(1..=3).await;
+    assert_eq!(Stored::of(&told[2]).receipt, stored[2].receipt);
+    drop(feed);
+    let explained = api.get(&author.path(&format!("events/{}/explain", stored[0].event_id), "")).await.text;
+    assert!(explained.contains("under a receipt that is signed when somebody asks for it"), "{explained}");
+    author.commit(&api, None, None).await.json();
+    let export = api.get(&author.path("export", "")).await.text;
+    let pinned = TrustedKeys { sequencer_keys: keys.into_values().collect(), ..TrustedKeys::default() };
+    assert_eq!(verify_export(export.as_bytes(), &pinned, |_| {}).unwrap().event_count, 3);
+
+    node.terminate();
+    assert!(node.ended().await.success());
+    site.assert_clean("data", 3).await;
 }
 
 /// A person with an organization, beside a node.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bowline_types::{CommandId, EventId, StoreId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Receipt, SequencerSigner, VerifiedEvent};
+use bowline_ves::{SequencerSigner, VerifiedEvent};
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use super::error::{refuse, refuse_commit};
 use super::listen::CHANNEL;
 use super::rows::{EVENT_COLUMNS, moment, signed, stored_event, stream, unsigned};
 use crate::records::{AppendReport, CursorRecord, KnownEvent};
-use crate::sequencing::{Counter, EntityKey, Known, Row, Sequenced, entity_key, sequence};
+use crate::sequencing::{Counter, EntityKey, Known, Row, Sequenced, Source, entity_key, sequence};
 use crate::{ChangeKind, StoreError};
 
 /// Appends that lock first after another process was seen on the same streams: a batch that is decided twice
@@ -35,8 +35,7 @@ pub(super) struct Append {
     pub(super) keys_epoch: u64,
     pub(super) signer: Arc<SequencerSigner>,
     pub(super) now: Timestamp,
-    /// Receipts that were signed ahead, one an event, if there are any.
-    pub(super) sealed: Arc<Vec<Receipt>>,
+    pub(super) source: Source,
 }
 
 /// Appends of which others were seen to be faster.
@@ -79,10 +78,13 @@ impl Append {
         streams: &BTreeSet<StreamId>,
     ) -> Result<Option<AppendReport>, StoreError> {
         let mut connection = pool.acquire().await.map_err(|e| refuse(&e))?;
-        let mut known = known(&mut connection, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        let mut known =
+            known(&mut connection, &self.batch, streams, self.source).await.map_err(|e| refuse(&e))?;
         if known.counters.len() < streams.len() {
             create_streams(&mut connection, streams, self.now).await.map_err(|e| refuse(&e))?;
-            known = self::known(&mut connection, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+            known = self::known(&mut connection, &self.batch, streams, self.source)
+                .await
+                .map_err(|e| refuse(&e))?;
         }
         let read = known.counters.clone();
         let sequenced = self.sequence(known).await?;
@@ -117,7 +119,7 @@ impl Append {
         if lock_counters(transaction, streams).await.map_err(|e| refuse(&e))? < streams.len() as u64 {
             return Ok(None);
         }
-        let known = known(transaction, &self.batch, streams).await.map_err(|e| refuse(&e))?;
+        let known = known(transaction, &self.batch, streams, self.source).await.map_err(|e| refuse(&e))?;
         let read = known.counters.clone();
         let sequenced = self.sequence(known).await?;
         match self.write(transaction, &sequenced, &read).await.map_err(|e| refuse(&e))? {
@@ -139,10 +141,10 @@ impl Append {
     /// Decides and signs, away from the threads that serve connections.
     async fn sequence(&self, known: Known) -> Result<Sequenced, StoreError> {
         let (batch, signer, now) = (Arc::clone(&self.batch), Arc::clone(&self.signer), self.now);
-        let sealed = Arc::clone(&self.sealed);
-        tokio::task::spawn_blocking(move || sequence(&batch, known, &signer, now, &sealed))
+        let source = self.source;
+        tokio::task::spawn_blocking(move || sequence(&batch, known, &signer, now, source))
             .await
-            .map_err(|e| StoreError::Internal(e.to_string()))
+            .map_err(|e| StoreError::Internal(e.to_string()))?
     }
 }
 
@@ -159,11 +161,13 @@ mod kind {
     pub(super) const COMMAND: i32 = 3;
 }
 
-/// What the store holds of the things that the batch names, as of one moment.
+/// What the store holds of the things that the batch names, as of one moment. A chain's events are new, as the table's
+/// index sees to.
 async fn known(
     connection: &mut PgConnection,
     batch: &[VerifiedEvent],
     streams: &BTreeSet<StreamId>,
+    source: Source,
 ) -> sqlx::Result<Known> {
     let (tenants, stores) = columns(streams);
     let entities: BTreeSet<EntityKey> = batch.iter().map(entity_key).collect();
@@ -173,12 +177,13 @@ async fn known(
         .filter_map(|e| e.envelope.command_id.map(|command| (e.envelope.stream, command)))
         .collect();
     let sql = known_sql();
+    let looked_up = if source == Source::Client { batch } else { &[] };
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(tenants)
         .bind(stores)
-        .bind(batch.iter().map(|e| e.envelope.event_id.uuid()).collect::<Vec<_>>())
-        .bind(batch.iter().map(|e| e.envelope.stream.tenant_id.uuid()).collect::<Vec<_>>())
-        .bind(batch.iter().map(|e| e.envelope.stream.store_id.uuid()).collect::<Vec<_>>())
+        .bind(looked_up.iter().map(|e| e.envelope.event_id.uuid()).collect::<Vec<_>>())
+        .bind(looked_up.iter().map(|e| e.envelope.stream.tenant_id.uuid()).collect::<Vec<_>>())
+        .bind(looked_up.iter().map(|e| e.envelope.stream.store_id.uuid()).collect::<Vec<_>>())
         .bind(entities.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())
         .bind(entities.iter().map(|(s, _, _)| s.store_id.uuid()).collect::<Vec<_>>())
         .bind(entities.iter().map(|(_, entity_type, _)| entity_type.as_str()).collect::<Vec<_>>())
@@ -325,6 +330,10 @@ impl Append {
             return Ok(Written::All);
         }
         let event = |row: &Row| &batch[row.index];
+        // Empty if nobody has asked for it yet.
+        fn signature(row: &Row, index: usize) -> &[u8] {
+            row.receipt.signatures.as_ref().map_or(&[], |both| both[index].as_bytes())
+        }
         let moved: BTreeSet<StreamId> = rows.iter().map(|row| row.receipt.stream).collect();
         let counter =
             |counters: &HashMap<StreamId, Counter>, stream: &StreamId| counters.get(stream).copied();
@@ -364,8 +373,8 @@ impl Append {
             .bind(column(rows, |r| r.receipt.sequencer_id))
             .bind(column(rows, |r| i64::from(r.receipt.key_version)))
             .bind(column(rows, |r| &r.receipt.receipt_hash.as_bytes()[..]))
-            .bind(column(rows, |r| &r.receipt.signature.as_bytes()[..]))
-            .bind(column(rows, |r| &r.receipt.attestation.as_bytes()[..]))
+            .bind(column(rows, |r| signature(r, 0)))
+            .bind(column(rows, |r| signature(r, 1)))
             .bind(column(rows, |r| -> DateTime<Utc> { event(r).created_at.to_chrono() }))
             .bind(column(rows, |r| &r.leaf.as_bytes()[..]))
             .bind(counters.iter().map(|(s, _, _)| s.tenant_id.uuid()).collect::<Vec<_>>())

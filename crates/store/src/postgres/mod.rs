@@ -45,6 +45,7 @@ use self::guard::Guard;
 pub use self::snapshot::PostgresSnapshot;
 use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
 use crate::migrations::{AppliedMigration, pending};
+use crate::sequencing::Source;
 use crate::{
     AgentKeyRecord, ApiKeyRecord, AppendReport, ChangeKind, Changes, CommitmentFilter, CommitmentOrigin,
     CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
@@ -283,14 +284,14 @@ impl LineStore for PostgresStore {
             keys_epoch: batch.keys_epoch,
             signer,
             now,
-            sealed: Arc::default(),
+            source: Source::Client,
         };
         let appended = append.run(self.pool()?, &self.contention).await;
         if let Err(StoreError::KeysChanged { epoch }) = &appended {
             self.changes.observe(ChangeKind::AgentKeys, *epoch);
         }
         let report = self.counted(appended)?;
-        record_append(began.elapsed(), &report);
+        record_append(began.elapsed(), report.written());
         self.tell_planner(report.outcomes.len() as u64);
         for (stream, head) in &report.heads {
             self.tail.advance(*stream, *head);

@@ -2,12 +2,12 @@
 //! as such rather than read as something else.
 
 use bowline_types::{AgentId, BatchId, CommandId, EventId, EvmHash, StoreId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Envelope, Hash, Payload, Receipt, Signature};
+use bowline_ves::{Commitment, Envelope, Hash, Payload, Signature};
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent};
+use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent, StoredReceipt};
 
 /// The columns that [`stored_event`] reads.
 pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
@@ -89,16 +89,21 @@ pub(super) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
         command_id: row.try_get::<Option<_>, _>("command_id")?.map(CommandId::new),
         base_version: row.try_get::<Option<i64>, _>("base_version")?.map(i64::unsigned_abs),
     };
-    let receipt = Receipt {
+    // An unsigned receipt has empty signatures.
+    let is_empty = |column| row.try_get::<&[u8], _>(column).map(<[u8]>::is_empty);
+    let signatures = match is_empty("sequencer_signature")? && is_empty("receipt_attestation")? {
+        true => None,
+        false => Some([signature(row, "sequencer_signature")?, signature(row, "receipt_attestation")?]),
+    };
+    let receipt = StoredReceipt {
         sequencer_id: row.try_get("sequencer_id")?,
         stream,
         event_id,
         sequence_number: unsigned(row, "sequence_number")?,
         sequenced_at: moment(row, "sequenced_at")?,
         receipt_hash: hash(row, "receipt_hash")?,
-        signature: signature(row, "sequencer_signature")?,
         key_version: small(row, "sequencer_key_version")?,
-        attestation: signature(row, "receipt_attestation")?,
+        signatures,
     };
     let signing_hash = hash(row, "event_signing_hash")?;
     Ok(StoredEvent { envelope, signing_hash, entity_version: unsigned(row, "entity_version")?, receipt })

@@ -18,11 +18,9 @@ use super::append::Append;
 use super::error::{refuse, refuse_commit};
 use super::rows::{hash, moment, signed, stream, unsigned};
 use crate::metrics::record_append;
-use crate::sources::{MARKS_MAX, all_accepted, check_step};
-use crate::{
-    AppendReport, BlockMark, ChainAdvance, ChainCheckpoint, ChangeKind, SourceStore, StoreError,
-    VerifiedBatch,
-};
+use crate::sequencing::Source;
+use crate::sources::{MARKS_MAX, check_step};
+use crate::{BlockMark, ChainAdvance, ChainCheckpoint, ChangeKind, SourceStore, StoreError, VerifiedBatch};
 
 #[async_trait]
 impl SourceStore for PostgresStore {
@@ -32,24 +30,20 @@ impl SourceStore for PostgresStore {
         batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
-    ) -> Result<AppendReport, StoreError> {
+    ) -> Result<u64, StoreError> {
         let began = Instant::now();
         check_step(&advance, &batch)?;
-        let mut advance = advance;
         let (batch, keys_epoch) = (Arc::new(batch.events), batch.keys_epoch);
-        let sealed = Arc::new(std::mem::take(&mut advance.sealed));
-        let append = Append { batch, keys_epoch, signer, now, sealed };
+        let append = Append { batch, keys_epoch, signer, now, source: Source::Chain };
         let appended = append_step(self.pool()?, &advance, &append).await;
         if let Err(StoreError::KeysChanged { epoch }) = &appended {
             self.changes.observe(ChangeKind::AgentKeys, *epoch);
         }
-        let report = self.counted(appended)?;
-        record_append(began.elapsed(), &report);
-        self.tell_planner(report.outcomes.len() as u64);
-        for (stream, head) in &report.heads {
-            self.tail.advance(*stream, *head);
-        }
-        Ok(report)
+        let head = self.counted(appended)?;
+        record_append(began.elapsed(), append.batch.len());
+        self.tell_planner(append.batch.len() as u64);
+        self.tail.advance(advance.stream, head);
+        Ok(head)
     }
 
     async fn chain_checkpoint(&self, chain_id: u64) -> Result<Option<ChainCheckpoint>, StoreError> {
@@ -113,29 +107,18 @@ fn checkpoint_row(row: &PgRow) -> sqlx::Result<ChainCheckpoint> {
     })
 }
 
-async fn append_step(
-    pool: &PgPool,
-    advance: &ChainAdvance,
-    append: &Append,
-) -> Result<AppendReport, StoreError> {
+async fn append_step(pool: &PgPool, advance: &ChainAdvance, append: &Append) -> Result<u64, StoreError> {
     let streams: BTreeSet<StreamId> = append.batch.iter().map(|event| event.envelope.stream).collect();
     let mut transaction = pool.begin().await.map_err(|e| refuse(&e))?;
     let place = lock_checkpoint(&mut transaction, advance, append.now).await.map_err(|e| refuse(&e))?;
     if place != advance.expected {
         return Err(StoreError::SourceMoved(advance.chain_id));
     }
-    let report = match streams.is_empty() {
-        true => AppendReport { outcomes: Vec::new(), heads: Default::default() },
-        false => match append.within(&mut transaction, &streams).await? {
-            Some(report) => report,
-            None => {
-                transaction.rollback().await.map_err(|e| refuse(&e))?;
-                append.make_streams(pool, &streams).await?;
-                return Box::pin(append_step(pool, advance, append)).await;
-            }
-        },
-    };
-    all_accepted(&report)?;
+    if !streams.is_empty() && append.within(&mut transaction, &streams).await?.is_none() {
+        transaction.rollback().await.map_err(|e| refuse(&e))?;
+        append.make_streams(pool, &streams).await?;
+        return Box::pin(append_step(pool, advance, append)).await;
+    }
     let written = async {
         let head = head(&mut transaction, advance.stream).await?;
         let before = head.saturating_sub(append.batch.len() as u64);
@@ -146,8 +129,7 @@ async fn append_step(
     };
     let head = written.await.map_err(|e: sqlx::Error| refuse(&e))?;
     transaction.commit().await.map_err(|e| refuse_commit(&e))?;
-    let heads = std::iter::once((advance.stream, head)).collect();
-    Ok(AppendReport { outcomes: report.outcomes, heads })
+    Ok(head)
 }
 
 /// Where the chain is: generation and block. Its row is made if there is none, and stays locked.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bowline_types::{StreamId, Timestamp};
-use bowline_ves::{Receipt, SequencerSigner, VerifiedEvent};
+use bowline_ves::{SequencerSigner, VerifiedEvent};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::changes;
@@ -15,7 +15,7 @@ use super::rows::{
     EVENT_COLUMNS, fixed, known_event, moment, position, signed, stored_event, stream_no, unsigned,
 };
 use crate::records::{AppendReport, CursorRecord, VerifiedBatch};
-use crate::sequencing::{Counter, Known, Row, entity_key, sequence};
+use crate::sequencing::{Counter, Known, Row, Source, entity_key, sequence};
 use crate::{ChangeKind, Changes, StoreError};
 
 pub(super) fn append(
@@ -26,7 +26,7 @@ pub(super) fn append(
     now: Timestamp,
 ) -> Result<AppendReport, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let report = append_within(&transaction, heard, batch, signer, now, &[])?;
+    let report = append_within(&transaction, heard, batch, signer, now, Source::Client)?;
     commit(transaction)?;
     Ok(report)
 }
@@ -38,10 +38,10 @@ pub(super) fn append_within(
     VerifiedBatch { events: batch, keys_epoch }: VerifiedBatch,
     signer: &SequencerSigner,
     now: Timestamp,
-    sealed: &[Receipt],
+    source: Source,
 ) -> Result<AppendReport, Failure> {
-    let known = known(transaction, &batch)?;
-    let sequenced = sequence(&batch, known, signer, now, sealed);
+    let known = known(transaction, &batch, source)?;
+    let sequenced = sequence(&batch, known, signer, now, source)?;
     let epoch = changes::read(transaction, ChangeKind::AgentKeys)?;
     if epoch > keys_epoch && !sequenced.rows.is_empty() {
         heard.observe(ChangeKind::AgentKeys, epoch);
@@ -75,8 +75,8 @@ fn commit_failed(error: rusqlite::Error) -> Failure {
     }
 }
 
-/// What the store holds of the things that the batch names.
-fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known, Failure> {
+/// What the store holds of the things that the batch names. A chain's events are new, as the table's index sees to.
+fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent], source: Source) -> Result<Known, Failure> {
     let mut known = Known::default();
     let mut numbers = HashMap::new();
     let event_of_id =
@@ -100,10 +100,13 @@ fn known(transaction: &Transaction<'_>, batch: &[VerifiedEvent]) -> Result<Known
             }
         };
         let Some(number) = number else { continue };
-        let earlier = event_of_id
-            .query_row((envelope.event_id.as_bytes(), number), |row| stored_event(row, stream))
-            .optional()?;
-        if let Some(earlier) = earlier {
+        let mut earlier = || {
+            let id = (envelope.event_id.as_bytes(), number);
+            event_of_id.query_row(id, |row| stored_event(row, stream)).optional()
+        };
+        if source == Source::Client
+            && let Some(earlier) = earlier()?
+        {
             known.events.insert((stream, envelope.event_id), known_event(earlier));
             continue;
         }
@@ -162,6 +165,7 @@ fn insert(
         let Some(stream_no) = stream_numbers.get(&receipt.stream) else { continue };
         let position = position(*stream_no, receipt.sequence_number);
         let VerifiedEvent { envelope, signing_hash, .. } = &batch[row.index];
+        let [signature, attestation] = receipt.signatures.map_or([None; 2], |both| both.map(Some));
         into_events.execute(rusqlite::params![
             position,
             envelope.event_id.as_bytes(),
@@ -186,8 +190,8 @@ fn insert(
             receipt.sequencer_id.as_bytes(),
             receipt.key_version,
             receipt.receipt_hash.as_bytes(),
-            receipt.signature.as_bytes(),
-            receipt.attestation.as_bytes(),
+            signature.as_ref().map_or(&[][..], |signature| signature.as_bytes()),
+            attestation.as_ref().map_or(&[][..], |attestation| attestation.as_bytes()),
         ])?;
         into_leaves.execute((position, row.leaf.as_bytes()))?;
     }

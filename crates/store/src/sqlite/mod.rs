@@ -170,7 +170,7 @@ impl LineStore for SqliteStore {
         let append = move |connection: &mut Connection| {
             let began = Instant::now();
             let report = append::append(connection, &heard, batch, &signer, now)?;
-            metrics::record_append(began.elapsed(), &report);
+            metrics::record_append(began.elapsed(), report.written());
             // Here and not where the answer is awaited: the caller may be gone, and the followers still wait.
             for (stream, head) in &report.heads {
                 tail.advance(*stream, *head);

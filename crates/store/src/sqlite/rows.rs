@@ -2,14 +2,16 @@
 //! reported as such rather than read as something else.
 
 use bowline_types::{AgentId, BatchId, CommandId, EventId, EvmHash, StoreId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Envelope, Hash, Payload, Receipt, Signature};
+use bowline_ves::{Commitment, Envelope, Hash, Payload, Signature};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::pool::Failure;
 use crate::records::KnownEvent;
-use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent};
+use crate::{
+    AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent, StoredReceipt,
+};
 
 /// Bits of a position that hold the sequence number.
 const SEQUENCE_BITS: u32 = 40;
@@ -124,16 +126,20 @@ pub(super) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<
         command_id: command_id.map(|id| CommandId::from_bytes(id.0)),
         base_version: row.get::<_, Option<i64>>(17)?.map(i64::unsigned_abs),
     };
-    let receipt = Receipt {
+    // An unsigned receipt has empty signatures.
+    let signatures = match row.get_ref(23)?.as_blob()?.is_empty() && row.get_ref(24)?.as_blob()?.is_empty() {
+        true => None,
+        false => Some([Signature::new(fixed(row, 23)?), Signature::new(fixed(row, 24)?)]),
+    };
+    let receipt = StoredReceipt {
         sequencer_id: Uuid::from_bytes(fixed(row, 20)?),
         stream,
         event_id,
         sequence_number: sequence_of(row.get(0)?),
         sequenced_at: moment(row, 19)?,
         receipt_hash: hash(row, 22)?,
-        signature: Signature::new(fixed(row, 23)?),
         key_version: row.get(21)?,
-        attestation: Signature::new(fixed(row, 24)?),
+        signatures,
     };
     Ok(StoredEvent { envelope, signing_hash: hash(row, 13)?, entity_version: unsigned(row, 18)?, receipt })
 }

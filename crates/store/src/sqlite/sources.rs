@@ -14,10 +14,9 @@ use super::append::{append_within, commit};
 use super::pool::Failure;
 use super::rows::{fixed, moment, signed, stream_no, unsigned};
 use super::{SqliteStore, metrics};
-use crate::sources::{MARKS_MAX, all_accepted, check_step};
-use crate::{
-    AppendReport, BlockMark, ChainAdvance, ChainCheckpoint, Changes, SourceStore, StoreError, VerifiedBatch,
-};
+use crate::sequencing::Source;
+use crate::sources::{MARKS_MAX, check_step};
+use crate::{BlockMark, ChainAdvance, ChainCheckpoint, Changes, SourceStore, StoreError, VerifiedBatch};
 
 #[async_trait]
 impl SourceStore for SqliteStore {
@@ -27,18 +26,17 @@ impl SourceStore for SqliteStore {
         batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
-    ) -> Result<AppendReport, StoreError> {
+    ) -> Result<u64, StoreError> {
         self.gate.pass().map_err(metrics::count_error)?;
         check_step(&advance, &batch)?;
         let (tail, heard) = (self.tail.clone(), self.changes.clone());
         let append = move |connection: &mut Connection| {
             let began = Instant::now();
-            let report = append_step(connection, &heard, &advance, batch, &signer, now)?;
-            metrics::record_append(began.elapsed(), &report);
-            for (stream, head) in &report.heads {
-                tail.advance(*stream, *head);
-            }
-            Ok(report)
+            let count = batch.events.len();
+            let head = append_step(connection, &heard, &advance, batch, &signer, now)?;
+            metrics::record_append(began.elapsed(), count);
+            tail.advance(advance.stream, head);
+            Ok(head)
         };
         self.writer.run(append).await
     }
@@ -117,7 +115,7 @@ fn append_step(
     batch: VerifiedBatch,
     signer: &SequencerSigner,
     now: Timestamp,
-) -> Result<AppendReport, Failure> {
+) -> Result<u64, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let stored = checkpoint(&transaction, advance.chain_id)?;
     let place =
@@ -126,18 +124,15 @@ fn append_step(
         return Err(StoreError::SourceMoved(advance.chain_id).into());
     }
     let head = head(&transaction, advance.stream)?;
-    let report = match batch.events.is_empty() {
-        true => {
-            AppendReport { outcomes: Vec::new(), heads: std::iter::once((advance.stream, head)).collect() }
-        }
-        false => append_within(&transaction, heard, batch, signer, now, &advance.sealed)?,
-    };
-    all_accepted(&report)?;
+    let count = batch.events.len() as u64;
+    if count > 0 {
+        append_within(&transaction, heard, batch, signer, now, Source::Chain)?;
+    }
     name_stream(&transaction, advance)?;
     move_marks(&transaction, advance, head)?;
     move_checkpoint(&transaction, advance, now)?;
     commit(transaction)?;
-    Ok(report)
+    Ok(head + count)
 }
 
 fn head(transaction: &Transaction<'_>, stream: StreamId) -> rusqlite::Result<u64> {

@@ -229,6 +229,6 @@ conformance! {
         of_two_steps_at_a_time_one_is_taken,
         a_dropped_step_is_whole_or_absent,
         a_step_that_was_signed_before_a_change_of_keys_is_refused,
-        receipts_that_were_signed_ahead_count_only_where_they_fit,
+        receipts_of_a_chain_are_signed_when_somebody_asks,
     }
 }

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    AgentKeyName, AgentKeyRecord, AgentKeyStatus, ChainAdvance, ChainCheckpoint, KeyChange, LineStore,
-    StoreError, VerifiedBatch,
+    AgentKeyName, AgentKeyRecord, AgentKeyStatus, AppendOutcome, ChainAdvance, ChainCheckpoint, KeyChange,
+    LineStore, StoreError, StoredEvent, StoredReceipt, VerifiedBatch, sign_receipts,
 };
 use bowline_types::{AgentId, EvmHash, chain_stream};
-use bowline_ves::{Placement, Receipt, Signature, VerifiedEvent};
+use bowline_ves::{Hash, SecretKey, SequencerSigner, VerifiedEvent};
 
 use crate::events::{agent_key, at, fresh, grow, new_events, signer, whole};
 use crate::support::{Place, soon};
@@ -31,7 +31,6 @@ fn step(from: u64, marks: &[(u64, u64)]) -> ChainAdvance {
         generation: 0,
         forget_above: None,
         marks: marks.iter().map(|(number, count)| (*number, hash(*number), *count)).collect(),
-        sealed: Vec::new(),
     }
 }
 
@@ -40,9 +39,7 @@ async fn take(
     advance: ChainAdvance,
     events: Vec<VerifiedEvent>,
 ) -> Result<u64, StoreError> {
-    let report = store.append_from_chain(advance, fresh(events), signer(), at(0)).await?;
-    assert_eq!(report.heads.len(), 1);
-    Ok(report.heads[&chain_stream(CHAIN)])
+    store.append_from_chain(advance, fresh(events), signer(), at(0)).await
 }
 
 fn new(count: usize) -> Vec<VerifiedEvent> {
@@ -257,47 +254,40 @@ pub(crate) async fn a_step_that_was_signed_before_a_change_of_keys_is_refused(pl
     assert_eq!(place(&store).await, Some((0, 9, 1)));
 }
 
-/// Receipts for the numbers after `head`, told from those that the store makes by their signature.
-fn sealed_after(head: u64, events: &[VerifiedEvent]) -> Vec<Receipt> {
-    let place = |(sequence_number, event)| {
-        let VerifiedEvent { envelope, signing_hash, .. }: &VerifiedEvent = event;
-        let (stream, event_id) = (envelope.stream, envelope.event_id);
-        Placement { stream, event_id, signing_hash, sequence_number, sequenced_at: at(0) }
-    };
-    let receipts = signer().seal_all(&(head + 1..).zip(events).map(place).collect::<Vec<_>>());
-    receipts.into_iter().map(|receipt| Receipt { signature: AHEAD, ..receipt }).collect()
-}
-
-const AHEAD: Signature = Signature::new([7; 64]);
-
-pub(crate) async fn receipts_that_were_signed_ahead_count_only_where_they_fit(place_: Arc<Place>) {
+pub(crate) async fn receipts_of_a_chain_are_signed_when_somebody_asks(place_: Arc<Place>) {
     let store = place_.open().await;
-    let key = signer().key.public();
-    let ahead = async |from: u64, events: Vec<VerifiedEvent>, sealed: Vec<Receipt>| {
-        let count = events.len();
-        let advance = ChainAdvance { sealed, ..step(from, &[(from + 1, count as u64)]) };
-        take(&store, advance, events).await.unwrap();
-        let receipts: Vec<Receipt> =
-            whole(&store, chain_stream(CHAIN)).await.into_iter().map(|event| event.receipt).collect();
-        assert!((1..).zip(&receipts).all(|(number, receipt)| receipt.sequence_number == number));
-        receipts[receipts.len() - count..]
-            .iter()
-            .map(|receipt| receipt.signature == AHEAD)
-            .collect::<Vec<_>>()
-    };
     let events = new(3);
-    assert_eq!(ahead(0, events.clone(), sealed_after(0, &events)).await, [true; 3]);
-    // Other numbers, others' events, another sequencer, too few: all are made anew.
-    let events = new(2);
-    assert_eq!(ahead(1, events.clone(), sealed_after(4, &events)).await, [false; 2]);
-    assert_eq!(ahead(2, new(2), sealed_after(5, &new(2))).await, [false; 2]);
-    let events = new(2);
-    let mut other = sealed_after(7, &events);
-    other[1].key_version += 1;
-    assert_eq!(ahead(3, events, other).await, [false; 2]);
-    let events = new(2);
-    assert_eq!(ahead(4, events.clone(), sealed_after(9, &events[..1])).await, [false; 2]);
-    for event in whole(&store, chain_stream(CHAIN)).await.into_iter().skip(3) {
-        event.receipt.verify(None, &key).unwrap();
+    take(&store, step(0, &[(9, 3)]), events.clone()).await.unwrap();
+    let kept = whole(&store, chain_stream(CHAIN)).await;
+    assert!(kept.iter().all(|event| event.receipt.signatures.is_none() && event.receipt.signed().is_none()));
+    let mut signed = kept.clone();
+    sign_receipts(&mut signed, &signer());
+    for (kept, event) in kept.iter().zip(&signed) {
+        let receipt = event.receipt.signed().unwrap();
+        receipt.verify(Some(&event.signing_hash), &signer().key.public()).unwrap();
+        let StoredEvent { receipt: before, signing_hash, .. } = kept;
+        assert!(before.is_of(signing_hash) && !before.is_of(&Hash::ZERO));
+        let of = |r: &StoredReceipt| {
+            (r.event_id, r.sequence_number, r.sequenced_at, r.receipt_hash, r.key_version)
+        };
+        assert_eq!(of(before), of(&event.receipt));
     }
+    // Who sends such an event, which is public, gets the same receipt, every time.
+    for _ in 0..2 {
+        let report = store.append(fresh(events.clone()), signer(), at(5)).await.unwrap();
+        let receipts = signed.iter().filter_map(|event| event.receipt.signed()).map(AppendOutcome::Replayed);
+        assert!(report.outcomes.into_iter().eq(receipts));
+    }
+    // Another key signs under its own version, and what is signed already stays as it is.
+    let other = SequencerSigner { key_version: 9, key: SecretKey::from_seed([9; 32]), ..(*signer()).clone() };
+    let mut by_other = kept;
+    sign_receipts(&mut by_other, &other);
+    for event in &by_other {
+        let receipt = event.receipt.signed().unwrap();
+        assert_eq!(receipt.key_version, 9);
+        receipt.verify(Some(&event.signing_hash), &other.key.public()).unwrap();
+    }
+    let before = signed.clone();
+    sign_receipts(&mut signed, &other);
+    assert_eq!(signed, before);
 }

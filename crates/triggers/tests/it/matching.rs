@@ -262,10 +262,10 @@ pub(crate) async fn no_event_is_blamed_for_a_store_that_is_slow(place: Arc<Place
     matched_up_to(&process, chain(), 1).await;
     // What the process waits for may take all of its connections.
     let beside = place.open().await;
-    // For longer than all tries would take.
     let unlock = place.lock("action_jobs").await;
     let stored = append(&process.store, vec![feedback(2, json!({}))]).await.remove(0);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The first try waits for the table still, and the next ones for it: one more than an event to blame would have.
+    until("a third try", || async { place.waiting_with("FROM follower_cursors").await > 1 }).await;
     assert_eq!(beside.cursor(FOLLOWER, chain()).await.unwrap(), 1);
     drop(unlock);
     until("the cursor", || async { beside.cursor(FOLLOWER, chain()).await.unwrap() >= 2 }).await;

@@ -100,6 +100,19 @@ impl Place {
         connection
     }
 
+    /// How many connections wait for a lock with a statement that contains this text; on PostgreSQL.
+    pub(crate) async fn waiting_with(&self, text: &str) -> i64 {
+        let Self::Database { server, name } = self else { panic!("SQLite has no locks of tables") };
+        let mut connection = PgConnection::connect(&Self::of_database(server, name)).await.unwrap();
+        let waiting = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND position($1 in query) > 0",
+        );
+        let waiting = waiting.bind(text).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        waiting
+    }
+
     fn of_database(server: &str, name: &str) -> String {
         let (address, options) = server.split_once('?').unwrap_or((server, ""));
         let (address, _) = address.rsplit_once('/').unwrap();

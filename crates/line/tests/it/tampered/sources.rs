@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bowline_store::{
-    AppendReport, BlockMark, ChainAdvance, ChainCheckpoint, SourceStore, StoreError, VerifiedBatch,
-};
+use bowline_store::{BlockMark, ChainAdvance, ChainCheckpoint, SourceStore, StoreError, VerifiedBatch};
 use bowline_types::Timestamp;
 use bowline_ves::SequencerSigner;
 
@@ -19,7 +17,7 @@ impl SourceStore for TamperedStore {
         batch: VerifiedBatch,
         signer: Arc<SequencerSigner>,
         now: Timestamp,
-    ) -> Result<AppendReport, StoreError> {
+    ) -> Result<u64, StoreError> {
         self.store.append_from_chain(advance, batch, signer, now).await
     }
 
