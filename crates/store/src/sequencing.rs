@@ -105,7 +105,10 @@ pub(crate) fn sequence(
             let outcomes = outcomes(verdicts, &receipts);
             (receipts.into_iter().map(StoredReceipt::from).collect(), outcomes)
         }
-        Source::Chain if assigned.len() < batch.len() => return Err(not_new()),
+        // Whoever sends it has a defect.
+        Source::Chain if assigned.len() < batch.len() => {
+            return Err(StoreError::Internal("an event of a chain was not new".to_owned()));
+        }
         Source::Chain => {
             (assigned.iter().map(|a| unsigned(batch, a, signer)).collect::<Vec<_>>(), Vec::new())
         }
@@ -127,11 +130,6 @@ fn outcomes(verdicts: Vec<Verdict>, receipts: &[Receipt]) -> Vec<AppendOutcome> 
         Verdict::Done(outcome) => Some(*outcome),
     };
     verdicts.into_iter().filter_map(outcome).collect()
-}
-
-/// The refusal of a chain's event that is there already: whoever sends it has a defect.
-pub(crate) fn not_new() -> StoreError {
-    StoreError::Internal("an event of a chain was not new".to_owned())
 }
 
 /// The verdict on an event that gets no number; none if it is to be accepted. `earlier` is the row and the

@@ -35,6 +35,7 @@ pub(super) struct Append {
     pub(super) keys_epoch: u64,
     pub(super) signer: Arc<SequencerSigner>,
     pub(super) now: Timestamp,
+    /// Whose events these are.
     pub(super) source: Source,
 }
 
