@@ -31,7 +31,7 @@ pub(crate) struct Options {
 const TESTS: [&str; 5] = [
     "what_was_acknowledged_survives_every_kill",
     "a_node_that_is_killed_while_it_anchors",
-    "triggers_crashes",
+    "a_node_with_all_roles_is_killed",
     "a_disk_that_fails",
     // Once, with as many jobs as the limits of the settings are.
     "a_deep_queue_holds_matching",

@@ -13,6 +13,7 @@ use bowline_evm::Log;
 use bowline_store::StoredEvent;
 use bowline_types::{AgentId, EventId, EvmAddress, EvmHash, StreamId, Timestamp, chain_agent, chain_stream};
 use bowline_ves::Draft;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -70,28 +71,29 @@ impl Author {
         let (registry, decoded) = self.decoder.decode(log)?;
         let occurrence = occurrence(self.chain_id, log, *equal_before);
         let is_decoded = decoded.is_some();
-        let (event_type, mut payload) = match decoded {
+        let (event_type, values) = match decoded {
             Some(decoded) => (decoded.event_type, decoded.values),
             None => (UNKNOWN.into(), raw(log)),
         };
         let address = log.address().to_string();
         let agent_id =
-            payload.get("agent_id").and_then(Value::as_str).filter(|_| Decoder::is_registry(&registry));
+            values.get("agent_id").and_then(Value::as_str).filter(|_| Decoder::is_registry(&registry));
         let (entity_type, entity_id) = match agent_id {
             Some(agent_id) => ("agent", agent_id.to_owned()),
             None => ("contract", address.clone()),
         };
-        let mut put = |key: &str, value: Value| drop(payload.insert(key.to_owned(), value));
-        put("chain_id", self.chain_id.into());
-        put("block_number", log.block_number().into());
-        put("block_hash", log.block_hash().to_string().into());
-        put("timestamp", (*timestamp).into());
-        put("transaction_hash", log.tx_hash().to_string().into());
-        put("log_index", log.index().into());
-        put("address", address.into());
-        put("registry", (*registry).into());
-        put("event_type", (*event_type).into());
-        put("occurrence", occurrence.to_string().into());
+        let own: [(&str, Value); 10] = [
+            ("chain_id", self.chain_id.into()),
+            ("block_number", log.block_number().into()),
+            ("block_hash", log.block_hash().to_string().into()),
+            ("timestamp", (*timestamp).into()),
+            ("transaction_hash", log.tx_hash().to_string().into()),
+            ("log_index", log.index().into()),
+            ("address", address.into()),
+            ("registry", (*registry).into()),
+            ("event_type", (*event_type).into()),
+            ("occurrence", occurrence.to_string().into()),
+        ];
         let seconds = i64::try_from((*timestamp).min(SECONDS_MAX)).unwrap_or_default();
         let draft = Draft {
             stream: self.stream,
@@ -102,7 +104,7 @@ impl Author {
             entity_id,
             event_type: (*event_type).to_owned(),
             created_at: Timestamp::from_micros(seconds * 1_000_000).to_string(),
-            payload: Value::Object(payload).to_string().into(),
+            payload: payload(&values, &own).into(),
             command_id: None,
             base_version: None,
         };
@@ -143,6 +145,24 @@ pub(crate) fn retracts(event: &StoredEvent) -> Option<EventId> {
         return None;
     }
     serde_json::from_str::<Retraction>(event.envelope.payload.text()).ok().map(|found| found.retracts)
+}
+
+/// The fields of a payload in the order of their keys, of which no two are equal.
+struct Fields<'a>(Vec<(&'a str, &'a Value)>);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+/// The text of an event's payload: a log's values, and what every event has.
+fn payload(values: &Map<String, Value>, own: &[(&str, Value)]) -> String {
+    let values = values.iter().map(|(key, value)| (key.as_str(), value));
+    let mut fields: Vec<_> = values.chain(own.iter().map(|(key, value)| (*key, value))).collect();
+    fields.sort_unstable_by_key(|(key, _)| *key);
+    // Serializing values does not fail.
+    serde_json::to_string(&Fields(fields)).unwrap_or_default()
 }
 
 /// Counts equal logs of a transaction; logs are in the order of their blocks.

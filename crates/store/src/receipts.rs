@@ -2,7 +2,7 @@
 //! what the indexer writes of a chain. Nobody waits for those receipts, and two signatures are most of the work of an
 //! event, so they are made when somebody asks. Ed25519 is deterministic: the same key makes the same ones every time.
 
-use bowline_types::{EventId, StreamId, Timestamp};
+use bowline_types::{EventId, StreamId, Timestamp, public_tenant};
 use bowline_ves::{Hash, Placement, Receipt, SequencerSigner, Signature, receipt_hash};
 use uuid::Uuid;
 
@@ -45,6 +45,12 @@ impl From<Receipt> for StoredReceipt {
 }
 
 impl StoredReceipt {
+    /// Whether a receipt of that stream may have no signatures: a client's event always has them, and one whose
+    /// signatures are gone was tampered with.
+    pub(crate) fn may_be_unsigned(stream: StreamId) -> bool {
+        stream.tenant_id == public_tenant()
+    }
+
     /// The receipt, if it has its signatures.
     pub fn signed(&self) -> Option<Receipt> {
         let [signature, attestation] = self.signatures?;

@@ -2,6 +2,8 @@
 //!
 //! They are UUIDs of version 5, so every node gives the same chain the same stream.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
 use crate::{AgentId, StoreId, StreamId, TenantId};
@@ -15,7 +17,8 @@ fn named(name: &str) -> Uuid {
 
 /// The tenant of the streams that belong to no organization: what is on them is public.
 pub fn public_tenant() -> TenantId {
-    TenantId::new(named("public"))
+    static PUBLIC: LazyLock<TenantId> = LazyLock::new(|| TenantId::new(named("public")));
+    *PUBLIC
 }
 
 /// The readable name of a chain's stream: `evm/84532`.

@@ -100,6 +100,13 @@ fn damages(filled: Filled) -> Vec<Damage> {
         small.zeros(7, "receipt_hash", 32, Kind::ReceiptHash),
         small.zeros(8, "sequencer_signature", 64, Kind::SequencerSignature),
         small.zeros(9, "receipt_attestation", 64, Kind::Attestation),
+        // Only a chain's events may be without.
+        small.event(
+            1,
+            "sequencer_signature = x'', receipt_attestation = x''",
+            "sequencer_signature = '', receipt_attestation = ''",
+            Kind::Unreadable,
+        ),
         small.event(2, "sequencer_key_version = 77", "sequencer_key_version = 77", Kind::SequencerKey),
         small.zeros(10, "receipt_hash", 5, Kind::Unreadable),
         small.commitment(1, "new_state_root", 32, Kind::Commitment),

@@ -89,9 +89,9 @@ pub(super) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
         command_id: row.try_get::<Option<_>, _>("command_id")?.map(CommandId::new),
         base_version: row.try_get::<Option<i64>, _>("base_version")?.map(i64::unsigned_abs),
     };
-    // An unsigned receipt has empty signatures.
     let is_empty = |column| row.try_get::<&[u8], _>(column).map(<[u8]>::is_empty);
-    let signatures = match is_empty("sequencer_signature")? && is_empty("receipt_attestation")? {
+    let are_empty = is_empty("sequencer_signature")? && is_empty("receipt_attestation")?;
+    let signatures = match are_empty && StoredReceipt::may_be_unsigned(stream) {
         true => None,
         false => Some([signature(row, "sequencer_signature")?, signature(row, "receipt_attestation")?]),
     };

@@ -126,8 +126,8 @@ pub(super) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<
         command_id: command_id.map(|id| CommandId::from_bytes(id.0)),
         base_version: row.get::<_, Option<i64>>(17)?.map(i64::unsigned_abs),
     };
-    // An unsigned receipt has empty signatures.
-    let signatures = match row.get_ref(23)?.as_blob()?.is_empty() && row.get_ref(24)?.as_blob()?.is_empty() {
+    let are_empty = row.get_ref(23)?.as_blob()?.is_empty() && row.get_ref(24)?.as_blob()?.is_empty();
+    let signatures = match are_empty && StoredReceipt::may_be_unsigned(stream) {
         true => None,
         false => Some([Signature::new(fixed(row, 23)?), Signature::new(fixed(row, 24)?)]),
     };
