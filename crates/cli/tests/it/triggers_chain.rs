@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use bowline_types::chain_stream;
+use bowline_types::{StreamId, chain_stream};
 use bowline_ves::{TrustedKeys, verify_export};
 use serde_json::{Value, json};
 
@@ -150,6 +150,26 @@ pub(crate) async fn a_chains_events_are_proven_like_any_others(site: Arc<Site>) 
     node.terminate();
     assert!(node.ended().await.success());
     site.assert_clean("data", 3).await;
+    // Who reads the database without a sequencer's key is told that nobody signed.
+    let StreamId { tenant_id, store_id } = chain_stream(31_337);
+    let place = match site.database_url() {
+        Some(url) => format!("--database-url {url}"),
+        None => "--data data".to_owned(),
+    };
+    let line =
+        format!("admin export-events --tenant-id {tenant_id} --store-id {store_id} --format ndjson {place}");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let exported = bowline_in(&site.path(""), &[], &words, "").await;
+    assert_eq!(exported.must(0).stdout.lines().count(), 3);
+    for (line, event) in exported.stdout.lines().zip(&stored) {
+        let [kept, signed] =
+            [line, &event.text].map(|text| serde_json::from_str::<Value>(text).unwrap()["receipt"].clone());
+        assert_eq!(kept["signatureAlg"], "none");
+        assert_eq!((&kept["sequencerSignature"], &kept["attestation"]), (&json!(""), &Value::Null));
+        for same in ["receiptHash", "sequenceNumber", "sequencedAt", "eventId", "sequencerKeyVersion"] {
+            assert_eq!(kept[same], signed[same]);
+        }
+    }
 }
 
 /// A person with an organization, beside a node.
