@@ -84,6 +84,9 @@ impl StoredReceipt {
 pub fn sign_receipts(events: &mut [StoredEvent], signer: &SequencerSigner) {
     let mut unsigned: Vec<&mut StoredEvent> =
         events.iter_mut().filter(|event| event.receipt.signatures.is_none()).collect();
+    if unsigned.is_empty() {
+        return;
+    }
     fn placement<'a>(event: &'a &mut StoredEvent) -> Placement<'a> {
         Placement {
             stream: event.receipt.stream,
