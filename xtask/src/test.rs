@@ -3,13 +3,14 @@
 //! It compares the contracts' artifacts with their sources, builds the tests, starts private servers, tells the
 //! tests where they are, passes their output through and counts it. It never hides a line of theirs, never
 //! retries, and is not content with cargo's exit code alone: a test binary that dies without a result and a run of
-//! no tests are failures.
+//! no tests are failures. A run of all tests has a budget of time; to exceed it is a warning, not a failure.
 
 mod tally;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Artifact, Message, Metadata, TargetKind};
@@ -22,6 +23,11 @@ use crate::postgres::PrivatePostgres;
 use crate::workspace::Workspace;
 use crate::{anvil, contracts, npm, promtool};
 use tally::{Tally, TargetNames};
+
+/// How long all tests of the workspace may take on two cores, once they are built.
+const SUITE_SECS_MAX: u64 = 15 * 60;
+/// Targets that the warning about an exceeded budget names.
+const SLOWEST_NAMED_COUNT: usize = 3;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -53,6 +59,8 @@ struct Servers {
 /// What a run of the tests came to.
 pub(crate) struct Outcome {
     tally: Tally,
+    /// From the start of the built tests to their end, examples in documentation with their compilation.
+    took: Duration,
     /// Why the run failed, if the tests themselves do not say it.
     fault: Option<String>,
 }
@@ -69,10 +77,10 @@ impl Outcome {
     }
 
     fn not_run(fault: String) -> Outcome {
-        Outcome { tally: Tally::default(), fault: Some(fault) }
+        Outcome { tally: Tally::default(), took: Duration::ZERO, fault: Some(fault) }
     }
 
-    fn of(tally: Tally, cargo_succeeded: bool) -> Outcome {
+    fn of(tally: Tally, took: Duration, cargo_succeeded: bool) -> Outcome {
         let fault = if tally.failed() > 0 {
             None
         } else if !cargo_succeeded {
@@ -82,7 +90,26 @@ impl Outcome {
         } else {
             None
         };
-        Outcome { tally, fault }
+        Outcome { tally, took, fault }
+    }
+
+    /// What a run of the suite says about its time.
+    fn time_line(&self) -> String {
+        let took = self.took.as_secs_f64();
+        if took <= SUITE_SECS_MAX as f64 {
+            return format!("time: {took:.0} s of a budget of {SUITE_SECS_MAX} s");
+        }
+        let mut targets: Vec<_> = self.tally.targets().iter().collect();
+        targets.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+        let slowest: Vec<String> = targets
+            .iter()
+            .take(SLOWEST_NAMED_COUNT)
+            .map(|target| format!("{} ({:.0} s)", target.name, target.seconds))
+            .collect();
+        let slowest = slowest.join(", ");
+        format!(
+            "warning: the tests took {took:.0} s, the budget is {SUITE_SECS_MAX} s; the slowest: {slowest}"
+        )
     }
 }
 
@@ -91,6 +118,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let outcome = prepare_and_run(workspace, options)?;
     if !outcome.tally.targets().is_empty() {
         println!("\n{}", table_of(&outcome.tally));
+        // Soaking goes on for as long as it was told.
+        if options.soak_secs.is_none() {
+            println!("{}", outcome.time_line());
+        }
     }
     for (target, test) in outcome.tally.failures() {
         println!("failed: {target}: {test}");
@@ -180,6 +211,7 @@ fn run_tests(
     // The lines are counted by their first letters, which colours would hide.
     command.env("CARGO_TERM_COLOR", "never");
     command.stdout(writer.try_clone().context("cannot share a pipe")?).stderr(writer);
+    let started = Instant::now();
     let mut child = command.spawn().context("cannot run cargo test")?;
     // The command holds the pipe's other end; as long as it lives, reading would not end.
     drop(command);
@@ -188,7 +220,7 @@ fn run_tests(
     let status = child.wait().context("cannot wait for cargo test")?;
     passed_through.context("the output of cargo test cannot be passed through")?;
     tally.finish();
-    Ok(Outcome::of(tally, status.success()))
+    Ok(Outcome::of(tally, started.elapsed(), status.success()))
 }
 
 fn pass_through(mut reader: impl BufRead, tally: &mut Tally) -> io::Result<()> {
@@ -267,14 +299,31 @@ mod tests {
 
     #[test]
     fn a_run_succeeds_only_if_tests_ran_and_cargo_agrees() {
-        let passed = Outcome::of(tally_of(&[PASSED]), true);
+        let outcome_of = |lines, succeeded| Outcome::of(tally_of(lines), Duration::ZERO, succeeded);
+        let passed = outcome_of(&[PASSED], true);
         assert!(passed.is_success());
         assert_eq!(passed.last_line(), "3 passed, 0 failed, 1 skipped");
-        assert!(!Outcome::of(tally_of(&[PASSED]), false).is_success());
-        assert!(!Outcome::of(tally_of(&[PASSED, FAILED]), false).is_success());
-        assert!(!Outcome::of(tally_of(&[PASSED, FAILED]), true).is_success());
-        assert!(!Outcome::of(tally_of(&[NONE]), true).is_success());
-        assert!(!Outcome::of(tally_of(&[]), true).is_success());
+        assert!(!outcome_of(&[PASSED], false).is_success());
+        assert!(!outcome_of(&[PASSED, FAILED], false).is_success());
+        assert!(!outcome_of(&[PASSED, FAILED], true).is_success());
+        assert!(!outcome_of(&[NONE], true).is_success());
+        assert!(!outcome_of(&[], true).is_success());
+    }
+
+    #[test]
+    fn a_suite_over_its_budget_is_warned_about_with_its_slowest_targets() {
+        let lines = [("a", 90.0), ("b", 400.25), ("c", 1.0), ("d", 410.0)].map(|(name, seconds)| {
+            let result = PASSED.replace("0.10s", &format!("{seconds}s"));
+            [format!("     Running {name} (/t/{name}-1)"), result]
+        });
+        let lines: Vec<&str> = lines.iter().flatten().map(String::as_str).collect();
+        let after = |secs| Outcome::of(tally_of(&lines), Duration::from_secs(secs), true);
+        assert_eq!(after(900).time_line(), "time: 900 s of a budget of 900 s");
+        assert_eq!(
+            after(902).time_line(),
+            "warning: the tests took 902 s, the budget is 900 s; the slowest: d (410 s), b (400 s), a (90 s)"
+        );
+        assert!(after(902).is_success());
     }
 
     #[test]
