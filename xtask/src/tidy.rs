@@ -2,9 +2,11 @@
 //!
 //! Each rule is one row of `RULES` and lives in the file of its noun. A rule returns findings and
 //! never prints; a finding says where, what is wrong and how to mend it. Nothing here compiles the
-//! workspace, changes a file or calls git: the working tree is read as it stands.
+//! workspace or changes a file: the working tree is read as it stands. Git is asked for one thing, the
+//! messages of the commits; where it can't tell, that rule is skipped, with its reason in the output.
 
 mod claims;
+mod commits;
 mod docs;
 mod doubled;
 mod edges;
@@ -22,6 +24,7 @@ use anyhow::Result;
 use cargo_metadata::Metadata;
 
 use crate::workspace::Workspace;
+use commits::History;
 use tree::Tree;
 
 /// What every rule may look at.
@@ -30,6 +33,7 @@ struct Repo {
     metadata: Metadata,
     /// As `Workspace::dependency_tree` gives it.
     dependency_tree: String,
+    history: History,
 }
 
 type Rule = fn(&Repo) -> Vec<Finding>;
@@ -52,6 +56,7 @@ const RULES: &[(&str, Rule)] = &[
     ("dependencies come from crates.io", licences::sources),
     ("one version of each dependency", doubled::versions),
     ("both stores have the same migrations", migrations::same_names),
+    ("commits have a body", commits::bodies),
 ];
 
 /// One breach of one rule.
@@ -59,7 +64,7 @@ const RULES: &[(&str, Rule)] = &[
 struct Finding {
     /// Relative to the repository root.
     path: String,
-    /// Counted from 1.
+    /// Counted from 1; 0 if the finding is about no line of a file, as that of a commit.
     line: usize,
     what: String,
     mend: String,
@@ -73,7 +78,11 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}: {}; {}", self.path, self.line, self.what, self.mend)
+        let Finding { path, line, what, mend } = self;
+        match line {
+            0 => write!(out, "{path} {what}; {mend}"),
+            line => write!(out, "{path}:{line}: {what}; {mend}"),
+        }
     }
 }
 
@@ -83,7 +92,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         tree: Tree::read(workspace.root())?,
         metadata: workspace.metadata()?,
         dependency_tree: workspace.dependency_tree()?,
+        history: History::read(workspace.root()),
     };
+    let skipped = repo.history.unknown_because();
+    if let Some(reason) = skipped {
+        println!("skipped: commits have a body: {reason}");
+    }
     let mut findings_count = 0;
     for (name, rule) in RULES {
         let findings = rule(&repo);
@@ -95,14 +109,18 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         }
         findings_count += findings.len();
     }
-    println!("{}", last_line(findings_count));
+    println!("{}", last_line(findings_count, usize::from(skipped.is_some())));
     Ok(findings_count == 0)
 }
 
-fn last_line(findings_count: usize) -> String {
+fn last_line(findings_count: usize, skipped_count: usize) -> String {
+    let skipped = match skipped_count {
+        0 => String::new(),
+        count => format!(", {count} skipped"),
+    };
     match findings_count {
-        0 => format!("tidy: {} checks, no findings", RULES.len()),
-        count => format!("tidy: {count} findings"),
+        0 => format!("tidy: {} checks{skipped}, no findings", RULES.len() - skipped_count),
+        count => format!("tidy: {count} findings{skipped}"),
     }
 }
 
@@ -114,11 +132,15 @@ mod tests {
     fn a_finding_names_place_fault_and_remedy() {
         let finding = Finding::new("crates/line/src/tail.rs", 7, "it is too long", "split it");
         assert_eq!(finding.to_string(), "crates/line/src/tail.rs:7: it is too long; split it");
+        let finding = Finding::new("commit 1f3d2c1", 0, "`[line] faster` has no body", "write one");
+        assert_eq!(finding.to_string(), "commit 1f3d2c1 `[line] faster` has no body; write one");
     }
 
     #[test]
     fn the_last_line_counts_rules_or_findings() {
-        assert_eq!(last_line(0), format!("tidy: {} checks, no findings", RULES.len()));
-        assert_eq!(last_line(3), "tidy: 3 findings");
+        assert_eq!(last_line(0, 0), format!("tidy: {} checks, no findings", RULES.len()));
+        assert_eq!(last_line(3, 0), "tidy: 3 findings");
+        assert_eq!(last_line(0, 1), format!("tidy: {} checks, 1 skipped, no findings", RULES.len() - 1));
+        assert_eq!(last_line(3, 1), "tidy: 3 findings, 1 skipped");
     }
 }
