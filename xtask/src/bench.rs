@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: what the release binary does, in figures. `bench ingest`: how many signed events a second one node takes, on each store.
 //!
-//! It builds the release binary, runs a fresh node for each store, drives it with the binary's own
-//! load generator in a process of its own, and compares each rate to R, the rate at which one core
-//! does nothing but verify signatures. It publishes no number without the settings and the machine
-//! that it was measured with. A quick run is for trying things out: it writes to a file only if told to.
+//! It builds the release binary, runs a fresh node for each store, drives it with the load generator in a
+//! process of its own, and compares each rate to R, the rate at which one core does nothing but verify
+//! signatures. It publishes no number without the settings and the machine that it was measured with. A quick
+//! run is for trying things out, a comparison for judging a change: they write to a file only if told to.
 
 mod anchor;
+mod builds;
+mod compare;
 mod delivery;
 mod load;
 mod matching;
@@ -15,11 +17,12 @@ mod triggers;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::postgres::{self, PrivatePostgres};
 use crate::workspace::Workspace;
+use builds::Build;
 use load::{Generator, LoadReport, Shape, Timing};
 use node::Node;
 use report::{Facts, Report, Row};
@@ -42,9 +45,9 @@ pub(crate) enum What {
     Triggers(Options),
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
-    /// Measure for 2 s instead of 8 s each, and write no file unless --output is given
+    /// Measure less (for `ingest` 2 s instead of 8 s each), and write no file unless --output is given
     #[arg(long)]
     quick: bool,
 
@@ -55,6 +58,24 @@ pub(crate) struct Options {
     /// Measure this binary instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+
+    /// Measure COMMIT beside this build, turn by turn, and print both with their ratios
+    ///
+    /// COMMIT is built in a worktree below the target folder, which later runs use again. Every row is measured
+    /// for the base, for this, for the base and so on: 3 pairs, or 2 with --quick. One generator, this build's,
+    /// drives the nodes of both. Nothing is written without --output.
+    #[arg(long, value_name = "COMMIT")]
+    compare: Option<String>,
+
+    /// Compare with this binary of a node instead of building one
+    #[arg(long, value_name = "FILE")]
+    base_binary: Option<PathBuf>,
+}
+
+impl Options {
+    fn is_comparison(&self) -> bool {
+        self.compare.is_some() || self.base_binary.is_some()
+    }
 }
 
 const DEFAULT_OUTPUT: &str = "docs/benchmarks.md";
@@ -100,6 +121,9 @@ impl Store {
 /// Measures everything and writes the report; `false` if a load run counted errors.
 pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<bool> {
     match what {
+        What::Ingest(options) if options.is_comparison() => compare::ingest(workspace, options),
+        What::Anchor(options) if options.is_comparison() => compare::anchor(workspace, options),
+        What::Triggers(options) if options.is_comparison() => compare::triggers(workspace, options),
         What::Ingest(options) => ingest(workspace, options),
         What::Anchor(options) => anchor::run(workspace, options),
         What::Triggers(options) => triggers::run(workspace, options),
@@ -107,15 +131,18 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<bool> {
 }
 
 fn ingest(workspace: &Workspace, options: &Options) -> Result<bool> {
-    let binary = binary(workspace, options)?;
-    let timing = if options.quick { QUICK } else { FULL };
-    let generator = Generator { binary: &binary, api_key: ADMIN_API_KEY, timing };
-    let scratch = tempfile::Builder::new()
-        .prefix("bowline-bench-")
-        .tempdir()
-        .context("cannot make a temporary directory for the nodes")?;
+    let build = build(workspace, options)?;
+    let timing = timing(options);
+    let generator = Generator { program: &build.generator, api_key: ADMIN_API_KEY, timing };
+    let scratch = scratch()?;
     let postgres = PrivatePostgres::start()?;
-    let mut report = Report::new(facts(options, timing, scratch.path(), &postgres)?);
+    let mut report = Report::new(Facts {
+        command: format!("cargo xtask bench ingest{}", options_words(options)),
+        generator: build.generator.name(),
+        machine: report::machine(scratch.path())?,
+        postgres: settings_of(&postgres)?,
+        timing,
+    });
 
     let verify_before = generator.verify_per_sec()?;
     eprintln!("R before: {verify_before:.0} verifications/s");
@@ -124,31 +151,26 @@ fn ingest(workspace: &Workspace, options: &Options) -> Result<bool> {
             Store::Sqlite => None,
             Store::Postgres => Some(postgres.create_database("bench_ingest")?),
         };
-        measure(store, &generator, scratch.path(), database_url, &mut report)?;
+        measure(store, &build, &generator, scratch.path(), database_url, &mut report)?;
         eprintln!("{}", report.table());
     }
     let verify_after = generator.verify_per_sec()?;
     eprintln!("R after: {verify_after:.0} verifications/s");
     report.set_verify_rate(verify_before, verify_after)?;
-    publish(workspace, options, &report)
+    publish(workspace, options, "ingest", &report.markdown())?;
+    Ok(without_errors(report.errors()))
 }
 
 /// Runs one node through every shape of load and stops it.
 fn measure(
     store: Store,
+    build: &Build,
     generator: &Generator<'_>,
     scratch: &Path,
     database_url: Option<String>,
     report: &mut Report,
 ) -> Result<()> {
-    let node = Node::start(&node::Launch {
-        binary: generator.binary,
-        folder: &scratch.join(store.name()),
-        api_key: ADMIN_API_KEY,
-        database_url: database_url.as_deref(),
-        config: None,
-        environment: &[],
-    })?;
+    let node = start(&build.node, &scratch.join(store.name()), database_url.as_deref())?;
     for shape in SHAPES {
         let full = one(store, generator, &node, shape)?;
         let half = Shape { rate: Some((full.events_per_sec / 2.0) as u32), ..shape };
@@ -176,65 +198,97 @@ fn one(store: Store, generator: &Generator<'_>, node: &Node, shape: Shape) -> Re
     Ok(load)
 }
 
-fn binary(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
-    if let Some(binary) = &options.binary {
-        return binary.canonicalize().with_context(|| format!("{} is not there", binary.display()));
-    }
-    let status = workspace
-        .cargo()
-        .args(["build", "--release", "-p", "bowline-cli"])
-        .status()
-        .context("cannot run cargo build")?;
-    if !status.success() {
-        bail!("the release binary does not build; its errors are above");
-    }
-    let binary = workspace.metadata()?.target_directory.join("release/bowline").into_std_path_buf();
-    if !binary.is_file() {
-        bail!("{} was not built; does bowline-cli still have a binary of that name?", binary.display());
-    }
-    Ok(binary)
-}
-
-fn facts(options: &Options, timing: Timing, scratch: &Path, postgres: &PrivatePostgres) -> Result<Facts> {
-    let settings = postgres::SETTINGS.map(|(name, value)| format!("{name}={value}")).join(", ");
-    let quick = if options.quick { " --quick" } else { "" };
-    let binary = binary_words(options);
-    Ok(Facts {
-        command: format!("cargo xtask bench ingest{quick}{binary}"),
-        machine: report::machine(scratch)?,
-        postgres: format!("{}: {settings}", postgres.version()?),
-        timing,
+/// A fresh node with default settings.
+fn start(binary: &Path, folder: &Path, database_url: Option<&str>) -> Result<Node> {
+    Node::start(&node::Launch {
+        binary,
+        folder,
+        api_key: ADMIN_API_KEY,
+        database_url,
+        config: None,
+        environment: &[],
     })
 }
 
-/// The option with a given binary; its folder is this machine's own business.
-fn binary_words(options: &Options) -> String {
-    let binary = options.binary.as_deref().and_then(Path::file_name);
-    binary.map_or(String::new(), |name| format!(" --binary {}", name.to_string_lossy()))
+fn timing(options: &Options) -> Timing {
+    if options.quick { QUICK } else { FULL }
 }
 
-fn publish(workspace: &Workspace, options: &Options, report: &Report) -> Result<bool> {
-    let block = report.markdown();
+fn scratch() -> Result<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix("bowline-bench-").tempdir();
+    made.context("cannot make a temporary directory for the nodes")
+}
+
+fn build(workspace: &Workspace, options: &Options) -> Result<Build> {
+    match &options.binary {
+        Some(binary) => Build::of_file(binary),
+        None => Build::of_tree(workspace),
+    }
+}
+
+fn settings_of(postgres: &PrivatePostgres) -> Result<String> {
+    let settings = postgres::SETTINGS.map(|(name, value)| format!("{name}={value}")).join(", ");
+    Ok(format!("{}: {settings}", postgres.version()?))
+}
+
+/// The options as they were given; the folder of a binary is this machine's own business.
+fn options_words(options: &Options) -> String {
+    let file_name = |path: &Option<PathBuf>| {
+        path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
+    };
+    let mut words = String::new();
+    if options.quick {
+        words.push_str(" --quick");
+    }
+    for (option, value) in [
+        ("--binary", file_name(&options.binary)),
+        ("--compare", options.compare.clone()),
+        ("--base-binary", file_name(&options.base_binary)),
+    ] {
+        words.extend(value.map(|value| format!(" {option} {value}")));
+    }
+    words
+}
+
+/// Prints the block and puts it into the file that the options name, or into the default one after a full run of one build.
+fn publish(workspace: &Workspace, options: &Options, name: &str, block: &str) -> Result<()> {
     println!("{block}");
     let output = match &options.output {
         Some(output) => Some(output.clone()),
-        None if options.quick => None,
+        None if options.quick || options.is_comparison() => None,
         None => Some(workspace.root().join(DEFAULT_OUTPUT)),
     };
     if let Some(output) = output {
-        report::write(&output, "ingest", &block)?;
+        report::write(&output, name, block)?;
         eprintln!("written to {}", output.display());
     }
-    let errors = report.errors();
+    Ok(())
+}
+
+/// `true` if all requests were answered with success.
+fn without_errors(errors: u64) -> bool {
     if errors > 0 {
         eprintln!("error: {errors} requests failed under load; the rates above are not to be trusted");
     }
-    Ok(errors == 0)
+    errors == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_of_the_options_name_no_folder() {
+        let options = Options {
+            quick: true,
+            binary: Some("target/release/bowline".into()),
+            compare: Some("v0.1.0".to_owned()),
+            ..Options::default()
+        };
+        assert_eq!(options_words(&options), " --quick --binary bowline --compare v0.1.0");
+        assert!(options.is_comparison());
+        assert_eq!(options_words(&Options::default()), "");
+    }
 
     #[test]
     fn every_shape_is_measured_once() {

@@ -2,12 +2,14 @@
 //! machine. The binary measures; this starts it with the node's program and writes down what it found.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{DEFAULT_OUTPUT, Options, binary, binary_words, report};
+use super::builds::Program;
+use super::load::ask;
+use super::{Options, build, options_words, publish, report};
 use crate::anvil;
 use crate::workspace::Workspace;
 
@@ -16,55 +18,47 @@ const FULL: [&str; 4] = ["--commitments", "10000", "--single", "500"];
 const QUICK: [&str; 4] = ["--commitments", "500", "--single", "50"];
 
 #[derive(Deserialize)]
-struct Found {
-    runs: Vec<Run>,
-    peak_memory_mib: Option<u64>,
+pub(super) struct Found {
+    pub(super) runs: Vec<Run>,
+    pub(super) peak_memory_mib: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct Run {
-    commitments: u64,
-    streams: u64,
-    in_transaction_max: u64,
+pub(super) struct Run {
+    pub(super) commitments: u64,
+    pub(super) streams: u64,
+    pub(super) in_transaction_max: u64,
     seconds: f64,
-    anchors_per_sec: f64,
+    pub(super) anchors_per_sec: f64,
     transactions: u64,
-    gas_each: u64,
+    pub(super) gas_each: u64,
 }
 
 /// Measures and writes the report.
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let target = workspace.metadata()?.target_directory.into_std_path_buf();
     let anvil = anvil::find_or_install(&target)?;
-    let size = if options.quick { QUICK } else { FULL };
-    let mut command = Command::new(binary(workspace, options)?);
-    command.args(["bench", "anchor", "--output", "json"]).args(size).env("BOWLINE_ANVIL", anvil);
-    let output = command.stderr(std::process::Stdio::inherit()).output().context("cannot run the binary")?;
-    if !output.status.success() {
-        bail!("`bowline bench anchor` ended with {}", output.status);
-    }
-    let found: Found = serde_json::from_slice(&output.stdout).context("the report of the binary")?;
+    let build = build(workspace, options)?;
+    let found = measure(&build.generator, &anvil, options.quick)?;
     let block = markdown(options, &found)?;
-    println!("{block}");
-    let file = match &options.output {
-        Some(output) => Some(output.clone()),
-        None if options.quick => None,
-        None => Some(workspace.root().join(DEFAULT_OUTPUT)),
-    };
-    if let Some(file) = file {
-        report::write(&file, "anchor", &block)?;
-        eprintln!("written to {}", file.display());
-    }
+    publish(workspace, options, "anchor", &block)?;
     Ok(true)
+}
+
+/// All runs in one process, each on a chain of its own.
+pub(super) fn measure(generator: &Program, anvil: &Path, quick: bool) -> Result<Found> {
+    let size = if quick { QUICK } else { FULL };
+    let mut command = generator.command();
+    command.args(["anchor", "--output", "json"]).args(size).env("BOWLINE_ANVIL", anvil);
+    ask(&mut command, &format!("{} anchor", generator.name()))
 }
 
 fn markdown(options: &Options, found: &Found) -> Result<String> {
     let single = found.runs.iter().find(|run| run.in_transaction_max == 1);
     let single = single.context("there is no run with single transactions to compare with")?.anchors_per_sec;
     let mut text = String::from("<!-- bench anchor begin -->\n\n");
-    let quick = if options.quick { " --quick" } else { "" };
     let machine = report::machine(&std::env::temp_dir())?;
-    writeln!(text, "- Command: `cargo xtask bench anchor{quick}{}`", binary_words(options))?;
+    writeln!(text, "- Command: `cargo xtask bench anchor{}`", options_words(options))?;
     writeln!(text, "- Machine: {machine}")?;
     writeln!(
         text,
@@ -113,7 +107,7 @@ mod tests {
             gas_each: 33_000,
         };
         let found = Found { runs: vec![run(100, 800.0), run(1, 40.0)], peak_memory_mib: Some(50) };
-        let options = Options { quick: true, output: None, binary: None };
+        let options = Options { quick: true, ..Options::default() };
         let text = markdown(&options, &found).unwrap();
         assert!(text.contains("| 100 | 1 | 100 | 1 | 2.00 | 800 | 20.0 | 33000 |"), "{text}");
         assert!(markdown(&options, &Found { runs: Vec::new(), ..found }).is_err());

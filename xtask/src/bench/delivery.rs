@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::ADMIN_API_KEY;
+use super::builds::Program;
+use super::load::ask;
 use super::node::{Launch, Node};
 use crate::packages::Tools;
 use crate::postgres::{PrivatePostgres, free_port};
@@ -20,7 +22,7 @@ const SECRETS_KEY: &str = "07070707070707070707070707070707070707070707070707070
 /// Deliveries of one process at a time.
 const DELIVERIES: &str = "32";
 
-/// What `bowline bench deliver` found.
+/// What the generator's `deliver` found.
 #[derive(Deserialize)]
 pub(super) struct Delivered {
     pub(super) events: u64,
@@ -43,8 +45,17 @@ impl Drop for Redis {
     }
 }
 
-/// Measures, with so many events at once and so many one at a time.
-pub(super) fn measure(binary: &Path, scratch: &Path, events: u64, single: u64) -> Result<Delivered> {
+/// Events that are delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amount {
+    /// All at once.
+    pub(super) events: u64,
+    /// One at a time, afterwards.
+    pub(super) single: u64,
+}
+
+/// Starts the processes of `node` in `scratch` and lets the generator measure their deliveries.
+pub(super) fn measure(node: &Path, generator: &Program, scratch: &Path, amount: Amount) -> Result<Delivered> {
     let postgres = PrivatePostgres::start()?;
     let database = postgres.create_database("bench_deliver")?;
     let (_redis, redis_url) = start_redis(scratch)?;
@@ -61,7 +72,7 @@ pub(super) fn measure(binary: &Path, scratch: &Path, events: u64, single: u64) -
         ];
         let folder = scratch.join(name);
         Node::start(&Launch {
-            binary,
+            binary: node,
             folder: &folder,
             api_key: ADMIN_API_KEY,
             database_url: Some(&database),
@@ -71,25 +82,17 @@ pub(super) fn measure(binary: &Path, scratch: &Path, events: u64, single: u64) -
     };
     let gateway = start("gateway", "gateway,triggers")?;
     let workers = [start("worker-1", "worker")?, start("worker-2", "worker")?];
-    let mut command = Command::new(binary);
-    command.args(["bench", "deliver", "--output", "json", "--url", &gateway.url()]);
-    command.args([
-        "--api-key",
-        ADMIN_API_KEY,
-        "--events",
-        &events.to_string(),
-        "--single",
-        &single.to_string(),
-    ]);
-    let output = command.stderr(Stdio::inherit()).output().context("cannot run the binary")?;
-    if !output.status.success() {
+    let mut command = generator.command();
+    command.args(["deliver", "--output", "json", "--url", &gateway.url(), "--api-key", ADMIN_API_KEY]);
+    command.args(["--events", &amount.events.to_string(), "--single", &amount.single.to_string()]);
+    let delivered = ask(&mut command, &format!("{} deliver", generator.name())).with_context(|| {
         let logs = [gateway.log_tail(), workers[0].log_tail(), workers[1].log_tail()].join("\n");
-        bail!("`bowline bench deliver` ended with {}; the nodes' logs say:\n{logs}", output.status);
-    }
+        format!("the nodes' logs say:\n{logs}")
+    })?;
     for node in workers.into_iter().chain([gateway]) {
         node.stop()?;
     }
-    serde_json::from_slice(&output.stdout).context("the report of the binary")
+    Ok(delivered)
 }
 
 /// With an append-only file that is synced every second, as Redis' own settings have it.

@@ -1,4 +1,4 @@
-//! Calls the load generator, `bowline bench`, as a process of its own, and reads its one JSON line.
+//! Calls the load generator as a process of its own, and reads its one JSON line.
 //!
 //! Nothing is measured here: the generator counts and times, and says so in figures with units. An
 //! answer that lacks a figure is an error, never a zero.
@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use super::builds::Program;
 
 /// How long each load run lasts, after a warm-up that does not count.
 #[derive(Debug, Clone, Copy)]
@@ -56,9 +58,9 @@ struct VerifyReport {
     verify_per_sec: f64,
 }
 
-/// The load generator of one binary.
+/// The load generator of one build.
 pub(super) struct Generator<'a> {
-    pub(super) binary: &'a Path,
+    pub(super) program: &'a Program,
     pub(super) api_key: &'a str,
     pub(super) timing: Timing,
 }
@@ -66,8 +68,8 @@ pub(super) struct Generator<'a> {
 impl Generator<'_> {
     /// Puts one shape of load on the node at `url`.
     pub(super) fn ingest(&self, url: &str, shape: Shape) -> Result<LoadReport> {
-        let mut command = Command::new(self.binary);
-        command.args(["bench", "ingest", "--url", url, "--api-key", self.api_key, "--output", "json"]);
+        let mut command = self.program.command();
+        command.args(["ingest", "--url", url, "--api-key", self.api_key, "--output", "json"]);
         for (name, value) in [
             ("--connections", shape.connections),
             ("--batch", shape.batch),
@@ -80,28 +82,32 @@ impl Generator<'_> {
         if let Some(rate) = shape.rate {
             command.arg("--rate").arg(rate.to_string());
         }
-        ask(&mut command, "bowline bench ingest")
+        self.ask(&mut command, "ingest")
     }
 
     /// Events a second that one caller writes without a server, one transaction each.
     pub(super) fn writer(&self, folder: &Path, database_url: Option<&str>) -> Result<f64> {
-        let mut command = Command::new(self.binary);
-        command.args(["bench", "writer", "--output", "json", "--seconds", &self.timing.seconds.to_string()]);
+        let mut command = self.program.command();
+        command.args(["writer", "--output", "json", "--seconds", &self.timing.seconds.to_string()]);
         command.arg("--data").arg(folder).env_remove("DATABASE_URL");
         command.envs(database_url.map(|url| ("DATABASE_URL", url)));
-        Ok(ask::<WriterReport>(&mut command, "bowline bench writer")?.events_per_sec)
+        Ok(self.ask::<WriterReport>(&mut command, "writer")?.events_per_sec)
     }
 
     /// R: single strict Ed25519 verifications a second on one core.
     pub(super) fn verify_per_sec(&self) -> Result<f64> {
-        let mut command = Command::new(self.binary);
-        command.args(["bench", "verify", "--output", "json", "--seconds", &self.timing.seconds.to_string()]);
-        Ok(ask::<VerifyReport>(&mut command, "bowline bench verify")?.verify_per_sec)
+        let mut command = self.program.command();
+        command.args(["verify", "--output", "json", "--seconds", &self.timing.seconds.to_string()]);
+        Ok(self.ask::<VerifyReport>(&mut command, "verify")?.verify_per_sec)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, command: &mut Command, what: &str) -> Result<T> {
+        ask(command, &format!("{} {what}", self.program.name()))
     }
 }
 
 /// Runs the generator to its end; its talk on stderr goes to ours.
-fn ask<T: DeserializeOwned>(command: &mut Command, name: &str) -> Result<T> {
+pub(super) fn ask<T: DeserializeOwned>(command: &mut Command, name: &str) -> Result<T> {
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {

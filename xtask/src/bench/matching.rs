@@ -2,47 +2,45 @@
 //! The binary makes the triggers and the events, counts the matches and measures.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Deserialize;
 
+use super::builds::Program;
+use super::load::ask;
+
 /// Triggers of the two runs.
-const TRIGGERS: [u64; 2] = [100_000, 1_000_000];
+pub(super) const TRIGGERS: [u64; 2] = [100_000, 1_000_000];
 
 const EVENTS: u64 = 500_000;
 const EVENTS_QUICK: u64 = 100_000;
 
-/// What `bowline bench match` found.
+/// What the generator's `match` found.
 #[derive(Deserialize)]
 pub(super) struct Matched {
-    triggers: u64,
+    pub(super) triggers: u64,
     organizations: u64,
     events: u64,
     matches: u64,
     looked_at: u64,
-    events_per_sec: f64,
-    built_seconds: f64,
+    pub(super) events_per_sec: f64,
+    pub(super) built_seconds: f64,
     index_mib: Option<u64>,
 }
 
 /// Measures each number of triggers in a process of its own.
-pub(super) fn measure(binary: &Path, quick: bool) -> Result<Vec<Matched>> {
+pub(super) fn measure(generator: &Program, quick: bool) -> Result<Vec<Matched>> {
+    TRIGGERS.into_iter().map(|triggers| measure_one(generator, triggers, quick)).collect()
+}
+
+/// Measures one number of triggers.
+pub(super) fn measure_one(generator: &Program, triggers: u64, quick: bool) -> Result<Matched> {
     let events = if quick { EVENTS_QUICK } else { EVENTS };
-    let mut runs = Vec::new();
-    for triggers in TRIGGERS {
-        eprintln!("{events} events are held against {triggers} triggers");
-        let mut command = Command::new(binary);
-        command.args(["bench", "match", "--output", "json", "--triggers", &triggers.to_string()]);
-        command.args(["--events", &events.to_string()]);
-        let output = command.stderr(Stdio::inherit()).output().context("cannot run the binary")?;
-        if !output.status.success() {
-            bail!("`bowline bench match` ended with {}", output.status);
-        }
-        runs.push(serde_json::from_slice(&output.stdout).context("the report of the binary")?);
-    }
-    Ok(runs)
+    eprintln!("{events} events are held against {triggers} triggers");
+    let mut command = generator.command();
+    command.args(["match", "--output", "json", "--triggers", &triggers.to_string()]);
+    command.args(["--events", &events.to_string()]);
+    ask(&mut command, &format!("{} match", generator.name()))
 }
 
 /// The table of the runs; the last column compares with the first one.

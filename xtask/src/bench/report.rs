@@ -35,6 +35,8 @@ const WORD_COLUMNS_COUNT: usize = 1;
 /// With what, and on what, it was measured.
 pub(super) struct Facts {
     pub(super) command: String,
+    /// How one calls the generator.
+    pub(super) generator: String,
     pub(super) machine: String,
     pub(super) postgres: String,
     pub(super) timing: Timing,
@@ -89,7 +91,10 @@ impl Report {
 
     pub(super) fn set_verify_rate(&mut self, before: f64, after: f64) -> Result<()> {
         if !(before > 0.0 && after > 0.0) {
-            bail!("R cannot be {before} before and {after} after; try `bowline bench verify` alone");
+            bail!(
+                "R cannot be {before} before and {after} after; try `{} verify` alone",
+                self.facts.generator
+            );
         }
         self.verify = Some(VerifyRate { before, after });
         Ok(())
@@ -144,7 +149,7 @@ impl Report {
         for (store, events_per_sec) in &self.writers {
             fact(
                 &format!("One caller without a server, a transaction an event, on {store}"),
-                &format!("{events_per_sec:.0} events/s (`bowline bench writer`)"),
+                &format!("{events_per_sec:.0} events/s (`{} writer`)", self.facts.generator),
             );
         }
         text.push('\n');
@@ -242,6 +247,7 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::new(Facts {
             command: "cargo xtask bench ingest".to_owned(),
+            generator: "bowline bench".to_owned(),
             machine: "2 cores, Some Processor, data on ext4".to_owned(),
             postgres: "postgres (PostgreSQL) 15.1: fsync=on".to_owned(),
             timing: Timing { seconds: 8, warmup_secs: 2 },

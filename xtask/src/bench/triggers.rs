@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::delivery::{self, Delivered};
+use super::builds::Program;
+use super::delivery::{self, Amount, Delivered};
+use super::load::ask;
 use super::matching::{self, Matched};
-use super::{DEFAULT_OUTPUT, Options, binary, binary_words, report};
+use super::{Options, build, options_words, publish, report};
 use crate::workspace::Workspace;
 use crate::{anvil, npm};
 
@@ -21,9 +23,8 @@ use crate::{anvil, npm};
 const FULL: [u64; 2] = [100_000, 1_000_000];
 const QUICK: [u64; 2] = [10_000, 50_000];
 
-/// Events that are delivered at once, and one at a time.
-const DELIVERIES: [u64; 2] = [50_000, 500];
-const DELIVERIES_QUICK: [u64; 2] = [5_000, 50];
+const DELIVERIES: Amount = Amount { events: 50_000, single: 500 };
+const DELIVERIES_QUICK: Amount = Amount { events: 5_000, single: 50 };
 
 const PEER: &str = "0.16.10";
 const PEER_PACKAGES: [&str; 4] = ["ponder@0.16.10", "viem@2.57.20", "hono@4.13.19", "typescript@5.9.3"];
@@ -36,14 +37,23 @@ const PEER_FILES: [(&str, &str); 4] = [
 const PEER_TIME_MAX: Duration = Duration::from_secs(1_200);
 
 #[derive(Deserialize)]
-struct Indexed {
-    logs: u64,
+pub(super) struct Indexed {
+    pub(super) logs: u64,
     in_block: u64,
     contract: String,
-    rpc_logs_per_sec: f64,
-    indexed_logs_per_sec: f64,
+    pub(super) rpc_logs_per_sec: f64,
+    pub(super) indexed_logs_per_sec: f64,
     ratio: f64,
     peak_memory_mib: Option<u64>,
+}
+
+/// Logs of the two runs.
+pub(super) fn logs(quick: bool) -> [u64; 2] {
+    if quick { QUICK } else { FULL }
+}
+
+pub(super) fn deliveries(quick: bool) -> Amount {
+    if quick { DELIVERIES_QUICK } else { DELIVERIES }
 }
 
 /// A program that ends with this value.
@@ -62,32 +72,27 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let target = workspace.metadata()?.target_directory.into_std_path_buf();
     let anvil = anvil::find_or_install(&target)?;
     let modules = npm::find_or_install(&target, &format!("ponder-{PEER}"), &PEER_PACKAGES)?;
-    let binary = binary(workspace, options)?;
-    let matched = matching::measure(&binary, options.quick)?;
-    let [both, alone] = if options.quick { QUICK } else { FULL };
+    let build = build(workspace, options)?;
+    let matched = matching::measure(&build.generator, options.quick)?;
+    let [both, alone] = logs(options.quick);
     let (chain, url) = start_anvil(&anvil)?;
-    let with_peer = index(&binary, &url, both)?;
+    let with_peer = index_on(&build.generator, &url, both)?;
     eprintln!("Ponder indexes {both} logs");
     let peer_secs = peer(&modules, &url, &with_peer.contract)?;
     drop(chain);
-    let (chain, url) = start_anvil(&anvil)?;
-    let large = index(&binary, &url, alone)?;
-    drop(chain);
-    let [many, single] = if options.quick { DELIVERIES_QUICK } else { DELIVERIES };
+    let large = index(&build.generator, &anvil, alone)?;
     let scratch = tempfile::Builder::new().prefix("bowline-bench-").tempdir()?;
-    let delivered = delivery::measure(&binary, scratch.path(), many, single)?;
+    let amount = deliveries(options.quick);
+    let delivered = delivery::measure(&build.node, &build.generator, scratch.path(), amount)?;
     let block = markdown(options, &[with_peer, large], peer_secs, &matched, &delivered)?;
-    println!("{block}");
-    let file = match &options.output {
-        Some(output) => Some(output.clone()),
-        None if options.quick => None,
-        None => Some(workspace.root().join(DEFAULT_OUTPUT)),
-    };
-    if let Some(file) = file {
-        report::write(&file, "triggers", &block)?;
-        eprintln!("written to {}", file.display());
-    }
+    publish(workspace, options, "triggers", &block)?;
     Ok(true)
+}
+
+/// Indexes so many logs of a new chain.
+pub(super) fn index(generator: &Program, anvil: &Path, logs: u64) -> Result<Indexed> {
+    let (_chain, url) = start_anvil(anvil)?;
+    index_on(generator, &url, logs)
 }
 
 fn start_anvil(program: &Path) -> Result<(Running, String)> {
@@ -108,14 +113,10 @@ fn start_anvil(program: &Path) -> Result<(Running, String)> {
     bail!("anvil ended without listening")
 }
 
-fn index(binary: &Path, url: &str, logs: u64) -> Result<Indexed> {
-    let mut command = Command::new(binary);
-    command.args(["bench", "index", "--output", "json", "--rpc-url", url, "--logs", &logs.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output().context("cannot run the binary")?;
-    if !output.status.success() {
-        bail!("`bowline bench index` ended with {}", output.status);
-    }
-    serde_json::from_slice(&output.stdout).context("the report of the binary")
+fn index_on(generator: &Program, url: &str, logs: u64) -> Result<Indexed> {
+    let mut command = generator.command();
+    command.args(["index", "--output", "json", "--rpc-url", url, "--logs", &logs.to_string()]);
+    ask(&mut command, &format!("{} index", generator.name()))
 }
 
 /// Seconds from the moment at which the peer begins to index until it is done, by its own log.
@@ -185,9 +186,8 @@ fn markdown(
     delivered: &Delivered,
 ) -> Result<String> {
     let mut text = String::from("<!-- bench triggers begin -->\n\n");
-    let quick = if options.quick { " --quick" } else { "" };
     let machine = report::machine(&std::env::temp_dir())?;
-    writeln!(text, "- Command: `cargo xtask bench triggers{quick}{}`", binary_words(options))?;
+    writeln!(text, "- Command: `cargo xtask bench triggers{}`", options_words(options))?;
     writeln!(text, "- Machine: {machine}")?;
     writeln!(
         text,
