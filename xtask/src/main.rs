@@ -1,4 +1,5 @@
-//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci`, `soak`, `bench` and `contracts`.
+//! The build house of Bowline: `cargo xtask tidy`, `test`, `ci`, `soak`, `bench`,
+//! `size`, `release` and `contracts`.
 //!
 //! This file only reads the command line and turns a result into an exit code; each command lives in
 //! the module of its name. It depends on no crate of the workspace, so that it still builds, and can
@@ -16,6 +17,8 @@ mod npm;
 mod packages;
 mod postgres;
 mod promtool;
+mod release;
+mod size;
 mod soak;
 mod test;
 mod tidy;
@@ -58,6 +61,13 @@ enum Command {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Build the release binary and hold the number of packages and its size to their budgets
+    Size(size::Options),
+    /// Make a stripped binary, a Debian package and an image that `docker load` takes
+    ///
+    /// Builds the release binary, demands that it keeps its budgets, and writes the artifacts with their SHA-256
+    /// into the folder `release-artifacts` of the target folder. Needs neither a container engine nor Debian.
+    Release(release::Options),
     /// Compile the Solidity contracts into `contracts/artifacts`
     ///
     /// Installs the compiler from npm into the target folder. `cargo xtask test` fails if an artifact is stale.
@@ -88,6 +98,8 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Ci => ci::run(&workspace),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Bench { what } => bench::run(&workspace, &what),
+        Command::Size(options) => size::run(&workspace, &options),
+        Command::Release(options) => release::run(&workspace, &options),
         Command::Contracts(options) => contracts::run(&workspace, &options),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 /// The platform that releases are built for and that dependencies are resolved for.
-const RELEASE_TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const RELEASE_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What `cargo run` sets for the program that it starts.
 const OWN_VARIABLES: [&str; 5] =
