@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use crate::tables::{AnchorBlock, AnchorSend, MinedAt, SendState};
 use async_trait::async_trait;
 use bowline_line::explain::{Chapter, ChapterSource, Subject};
-use bowline_store::{AnchorBlock, AnchorMark, AnchorSend, CommitmentRecord, MinedAt, SendState, StoreError};
+use bowline_store::{AnchorMark, CommitmentRecord, StoreError};
 
 use crate::handle::Handle;
 
@@ -135,8 +136,8 @@ fn with_hash(chapter: Chapter, tx_hash: Option<bowline_types::EvmHash>) -> Chapt
 
 #[cfg(test)]
 mod tests {
+    use crate::tables::{AnchorTarget, SendOrigin};
     use bowline_line::explain::ChapterStatus;
-    use bowline_store::{AnchorTarget, SendOrigin};
     use bowline_types::{EvmAddress, EvmHash, Timestamp};
     use uuid::Uuid;
 

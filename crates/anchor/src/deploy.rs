@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
+use crate::tables::AnchorTarget;
 use alloy_primitives::utils::format_ether;
 use alloy_primitives::{Address, U256, hex};
 use alloy_sol_types::SolValue;
-use bowline_store::AnchorTarget;
 use bowline_types::{EvmAddress, EvmHash, Timestamp};
 use serde::Deserialize;
 

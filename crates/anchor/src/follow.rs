@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use bowline_store::{AnchorSend, AnchorTransaction, MinedAt, SendChange, SendState};
+use crate::tables::{AnchorSend, AnchorTransaction, MinedAt, SendChange, SendState};
 use bowline_ves::Commitment;
 use metrics::{counter, histogram};
 
@@ -204,7 +204,7 @@ impl Work {
     }
 
     async fn change(&self, send: &AnchorSend, change: SendChange) -> Result<(), Setback> {
-        Ok(self.store().change_send(&self.lease, send.send_id, change, self.clock().now()).await?)
+        Ok(self.tables().change_send(&self.lease, send.send_id, change, self.clock().now()).await?)
     }
 
     async fn commitments_of(&self, send: &AnchorSend) -> Result<Vec<Commitment>, Setback> {

@@ -7,11 +7,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowline_runtime::Clock;
-use bowline_store::{
-    AnchorFilter, AnchorRow, AnchorSend, AnchorTarget, CommitmentRecord, Lease, LineStore, ReportOutcome,
-    ReportedAnchor, SendState, StoreError,
+use crate::tables::{
+    AnchorBacklog, AnchorFilter, AnchorRow, AnchorSend, AnchorStore, AnchorTarget, ReportOutcome,
+    ReportedAnchor, SendState,
 };
+use bowline_runtime::Clock;
+use bowline_store::{CommitmentRecord, Lease, LineStore, StoreError};
 use bowline_types::{BatchId, StreamId, Timestamp};
 use bowline_ves::Commitment;
 use tokio::time::Instant;
@@ -94,6 +95,7 @@ pub struct Verification {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn LineStore>,
+    pub(crate) tables: Arc<dyn AnchorStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chain: Option<(Chain, Rpc)>,
     /// This process in the lease.
@@ -149,15 +151,15 @@ impl Handle {
     /// # Errors
     /// The store's; what is wrong with the chain is part of the status.
     pub async fn status(&self) -> Result<Status, StoreError> {
-        let Shared { config, store, clock, .. } = &*self.0;
+        let Shared { config, store, tables, clock, .. } = &*self.0;
         let chain = tokio::time::timeout(STATUS_TIME_MAX, self.chain_state()).await;
         let chain =
             chain.unwrap_or_else(|_| Err(format!("no answer within {} s", STATUS_TIME_MAX.as_secs())));
         let configured = self.0.configured();
-        let chosen = store.anchor_target().await?;
-        let backlog = store.anchor_backlog().await?;
-        let sends = store.live_sends().await?;
-        let blocks = store.anchor_blocks(NAMED_MAX).await?;
+        let chosen = tables.anchor_target().await?;
+        let backlog = tables.anchor_backlog().await?;
+        let sends = tables.live_sends().await?;
+        let blocks = tables.anchor_blocks(NAMED_MAX).await?;
         let lease = store.lease(LEASE).await?;
         let head = chain.as_ref().ok().map(|chain| chain.block_number);
         Ok(Status {
@@ -227,7 +229,7 @@ impl Handle {
         if !self.is_configured() {
             return Err(AnchorError::NotConfigured);
         }
-        store.wake_anchoring().await?;
+        self.0.tables.wake_anchoring().await?;
         let asked = Instant::now();
         let deadline = asked + wait;
         loop {
@@ -245,7 +247,7 @@ impl Handle {
     }
 
     async fn progress(&self, record: CommitmentRecord, if_marked: Progress) -> Result<Anchored, AnchorError> {
-        let sends = self.0.store.sends_of(record.commitment.batch_id).await?;
+        let sends = self.0.tables.sends_of(record.commitment.batch_id).await?;
         let send = present(sends, record.anchor.is_some());
         let progress = match (&record.anchor, send.as_ref().map(|send| send.state)) {
             (Some(_), _) => if_marked,
@@ -259,7 +261,7 @@ impl Handle {
     /// Who waits for something that will not happen is told why.
     async fn refuse_if_blocked(&self, found: &Anchored, asked: Instant) -> Result<(), AnchorError> {
         let stream = found.record.commitment.stream;
-        let blocks = self.0.store.anchor_blocks(NAMED_MAX).await?;
+        let blocks = self.0.tables.anchor_blocks(NAMED_MAX).await?;
         if let Some(block) = blocks.into_iter().find(|block| block.stream == stream) {
             let fix =
                 "see `bowline anchors status`; `bowline anchors retry` tries the stream again".to_owned();
@@ -290,7 +292,7 @@ impl Handle {
     /// # Errors
     /// The store's.
     pub async fn retry(&self, stream: Option<StreamId>) -> Result<u64, StoreError> {
-        self.0.store.unblock_anchors(stream).await
+        self.0.tables.unblock_anchors(stream).await
     }
 
     /// Makes the configured contract the one that anchors go to from now on: what it does not know is anchored
@@ -308,9 +310,9 @@ impl Handle {
             return Err(AnchorError::Refused { code: "NOT_COMMITTER".to_owned(), message, fix });
         }
         let lease = self.0.lease().clone().ok_or(AnchorError::NotHolder)?;
-        self.0.store.choose_anchor_target(&lease, target, self.0.clock.now()).await?;
+        self.0.tables.choose_anchor_target(&lease, target, self.0.clock.now()).await?;
         tracing::warn!(component = "anchor", chain_id = target.chain_id, contract = %target.contract, "Anchors go to another contract from now on");
-        self.0.store.wake_anchoring().await?;
+        self.0.tables.wake_anchoring().await?;
         Ok(target)
     }
 
@@ -319,7 +321,7 @@ impl Handle {
     /// # Errors
     /// The store's.
     pub async fn rows(&self, filter: AnchorFilter) -> Result<Vec<AnchorRow>, StoreError> {
-        self.0.store.anchor_rows(filter).await
+        self.0.tables.anchor_rows(filter).await
     }
 
     /// Every send that ever held that commitment, oldest first.
@@ -327,7 +329,7 @@ impl Handle {
     /// # Errors
     /// The store's.
     pub async fn sends_of(&self, batch_id: BatchId) -> Result<Vec<AnchorSend>, StoreError> {
-        self.0.store.sends_of(batch_id).await
+        self.0.tables.sends_of(batch_id).await
     }
 
     /// The commitment that counts for an event: the last one over it.
@@ -342,9 +344,17 @@ impl Handle {
         self.0.store.commitment_covering(stream, number).await
     }
 
+    /// What waits for an anchor, what is on its way, what is done.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn backlog(&self) -> Result<AnchorBacklog, StoreError> {
+        self.0.tables.anchor_backlog().await
+    }
+
     /// Streams that are set aside.
-    pub(crate) async fn blocks(&self, limit: usize) -> Result<Vec<bowline_store::AnchorBlock>, StoreError> {
-        self.0.store.anchor_blocks(limit).await
+    pub(crate) async fn blocks(&self, limit: usize) -> Result<Vec<crate::tables::AnchorBlock>, StoreError> {
+        self.0.tables.anchor_blocks(limit).await
     }
 
     /// The chain's last block; none if it can't be asked.
@@ -358,7 +368,7 @@ impl Handle {
     /// # Errors
     /// The store's.
     pub async fn pending(&self, limit: usize) -> Result<(Vec<CommitmentRecord>, u64), StoreError> {
-        self.0.store.pending(limit).await
+        self.0.tables.pending(limit).await
     }
 
     /// Takes the report of an anchoring service elsewhere. A node that anchors by itself takes none: the two
@@ -372,7 +382,7 @@ impl Handle {
             let fix = "take L2_RPC_URL from the node's settings if another service is to anchor".to_owned();
             return Err(AnchorError::Refused { code: "ANCHORS_ITSELF".to_owned(), message, fix });
         }
-        Ok(self.0.store.report_anchor(report, self.0.clock.now()).await?)
+        Ok(self.0.tables.report_anchor(report, self.0.clock.now()).await?)
     }
 }
 
@@ -422,8 +432,8 @@ fn under_way(send: &AnchorSend, head: Option<u64>) -> UnderWay {
     }
 }
 
-fn blocked(block: bowline_store::AnchorBlock) -> Blocked {
-    let bowline_store::AnchorBlock { stream, batch_id, code, message, since } = block;
+fn blocked(block: crate::tables::AnchorBlock) -> Blocked {
+    let crate::tables::AnchorBlock { stream, batch_id, code, message, since } = block;
     Blocked { stream, batch_id, code, message, since }
 }
 

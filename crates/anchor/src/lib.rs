@@ -6,6 +6,7 @@
 //! is on the chain is decided by the contract, what was sent by the store.
 
 pub mod abi;
+pub mod audit;
 mod chapters;
 pub mod checks;
 mod config;
@@ -22,6 +23,7 @@ mod service;
 mod setback;
 pub mod status;
 mod steps;
+pub mod tables;
 pub mod verify;
 mod wallet;
 mod work;

@@ -6,10 +6,8 @@
 
 use std::sync::atomic::Ordering;
 
-use bowline_store::{
-    AnchorBlock, AnchorFilter, AnchorSend, ChainQuery, CommitmentRecord, MinedAt, PendingStream, SendOrigin,
-    SendState,
-};
+use crate::tables::{AnchorBlock, AnchorFilter, AnchorSend, MinedAt, PendingStream, SendOrigin, SendState};
+use bowline_store::{ChainQuery, CommitmentRecord};
 use bowline_types::{EvmAddress, EvmHash, StreamId};
 use metrics::counter;
 use uuid::Uuid;
@@ -39,7 +37,7 @@ enum Judged {
 impl Work {
     /// Sends the next transaction, or settles why there can be none.
     pub(crate) async fn send_next(&self, registry: &Registry) -> Result<Round, Setback> {
-        let streams = self.store().pending_streams(STREAMS_MAX).await?;
+        let streams = self.tables().pending_streams(STREAMS_MAX).await?;
         if streams.is_empty() {
             return Ok(Round::Idle);
         }
@@ -53,7 +51,7 @@ impl Work {
             if room == 0 {
                 break;
             }
-            let page = self.store().pending_of(stream, room).await?;
+            let page = self.tables().pending_of(stream, room).await?;
             let judged = match heads.get(index) {
                 Some(head) => self.judge(registry, *head, page).await?,
                 None => self.judge_original(registry, page).await?,
@@ -109,7 +107,7 @@ impl Work {
         let Some(first) = page.first() else { return Ok(Judged::Wait) };
         let stream = first.commitment.stream;
         let filter = AnchorFilter { stream, after: head.length, limit: 1 };
-        let missing = self.store().anchor_rows(filter).await?.into_iter().next();
+        let missing = self.tables().anchor_rows(filter).await?.into_iter().next();
         match missing.and_then(|row| row.send).filter(|send| send.target == self.target()) {
             Some(send) if send.state == SendState::Anchored => self.unmark(stream, head.length, &send).await,
             Some(_) => Ok(Judged::Wait),
@@ -139,7 +137,7 @@ impl Work {
         }
         let reason = "the chain does not have it any more";
         let now = self.clock().now();
-        let count = self.store().unmark_anchors(&self.lease, stream, after, reason, now).await?;
+        let count = self.tables().unmark_anchors(&self.lease, stream, after, reason, now).await?;
         counter!(COMMITMENTS, "outcome" => "unmarked").increment(count);
         if count == 0 {
             return Ok(Judged::Wait);
@@ -189,7 +187,7 @@ impl Work {
             transactions: Vec::new(),
             batch_ids: records.iter().map(|record| record.commitment.batch_id).collect(),
         };
-        self.store().record_send(&self.lease, send).await?;
+        self.tables().record_send(&self.lease, send).await?;
         counter!(COMMITMENTS, "outcome" => "adopted").increment(records.len() as u64);
         let tx_hash = place.tx_hash.map(|hash: EvmHash| hash.to_string());
         tracing::info!(
@@ -229,7 +227,7 @@ impl Work {
             message,
             since: self.clock().now(),
         };
-        Ok(self.store().block_anchors(&self.lease, block).await?)
+        Ok(self.tables().block_anchors(&self.lease, block).await?)
     }
 
     /// A contract of the original kind knows ids and no order.
@@ -251,7 +249,7 @@ impl Work {
     pub(crate) async fn reconcile(&self, registry: &Registry) -> Result<(), Setback> {
         let mut after = None;
         loop {
-            let ends = self.store().anchored_ends(after, RECONCILED_MAX).await?;
+            let ends = self.tables().anchored_ends(after, RECONCILED_MAX).await?;
             let Some(last) = ends.last() else { return Ok(()) };
             after = Some(last.stream);
             let mut records = Vec::with_capacity(ends.len());
@@ -281,7 +279,7 @@ impl Work {
             after = head.length.min(after);
         }
         let filter = AnchorFilter { stream, after, limit: 1 };
-        let lost = self.store().anchor_rows(filter).await?.into_iter().next().and_then(|row| row.send);
+        let lost = self.tables().anchor_rows(filter).await?.into_iter().next().and_then(|row| row.send);
         if let Some(send) =
             lost.filter(|send| send.state == SendState::Anchored && send.target == self.target())
         {

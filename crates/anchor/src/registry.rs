@@ -3,9 +3,9 @@
 //! There are two kinds. [`Kind::Bowline`] keeps one history a stream and refuses every other one.
 //! [`Kind::Original`] only refuses an id that it has seen: with it, order and forks are this side's care alone.
 
+use crate::tables::{AnchorTarget, MinedAt};
 use alloy_primitives::{B256, Bytes};
 use alloy_sol_types::{Revert, SolCall, SolError, SolEvent, SolInterface};
-use bowline_store::{AnchorTarget, MinedAt};
 use bowline_types::{EvmAddress, StreamId, Timestamp};
 use bowline_ves::{Commitment, Hash, stream_hash};
 

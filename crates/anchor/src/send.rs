@@ -1,8 +1,9 @@
 //! Makes a send out of commitments: asks what the call would do, signs it, writes it down, broadcasts it.
 //! What becomes of it is for `follow`; what may be sent at all was decided by `plan`.
 
+use crate::tables::{AnchorSend, SendOrigin, SendState};
 use alloy_primitives::U256;
-use bowline_store::{AnchorSend, CommitmentRecord, SendOrigin, SendState};
+use bowline_store::CommitmentRecord;
 use metrics::{counter, gauge};
 use uuid::Uuid;
 
@@ -73,7 +74,7 @@ impl Work {
             ));
         }
         let nonce = self.rpc().nonce(self.sender()).await?;
-        let live = self.store().live_sends().await?;
+        let live = self.tables().live_sends().await?;
         if live.iter().any(|send| send.sender == self.sender() && send.nonce >= Some(nonce)) {
             // A reorganization has taken something back that counts as mined: it comes first.
             let fix = "nothing: what the chain took back is sent again first";
@@ -110,7 +111,7 @@ impl Work {
             transactions: vec![transaction.clone()],
             batch_ids: chosen.iter().map(|record| record.commitment.batch_id).collect(),
         };
-        self.store().record_send(&self.lease, send.clone()).await?;
+        self.tables().record_send(&self.lease, send.clone()).await?;
         counter!(TRANSACTIONS, "event" => "signed").increment(1);
         counter!(COMMITMENTS, "outcome" => "sent").increment(chosen.len() as u64);
         self.reached(Step::Recorded).await;

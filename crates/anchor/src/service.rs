@@ -4,16 +4,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bowline_projection::{Leader, Term};
 use bowline_runtime::{Clock, Shutdown, Tasks};
 use bowline_store::{Lease, LineStore, StoreError};
 use metrics::gauge;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::{Chain, Config};
 use crate::handle::{Handle, Shared, seconds_between};
 use crate::metrics::{LEADER, OLDEST, PENDING, UNDER_WAY};
 use crate::steps::Steps;
+use crate::tables;
 use crate::work::Work;
 use bowline_evm::Rpc;
 
@@ -53,6 +55,7 @@ impl Service {
         });
         let shared = Arc::new(Shared {
             config: config.clone(),
+            tables: tables::open(&store.engine()),
             store,
             clock,
             chain: chain.transpose()?,
@@ -80,78 +83,54 @@ impl Service {
             shutdown.begun().await;
             return Ok(());
         };
-        while !shutdown.has_begun() {
-            let pause = tokio::select! {
-                pause = self.term(&chain) => pause,
-                () = shutdown.begun() => break,
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = shutdown.begun() => {}
-            }
-        }
-        let held = self.shared.lease().take();
-        if let Some(lease) = held {
-            self.shared.store.release_lease(&lease).await.ok();
-        }
+        let Shared { config, store, clock, holder, .. } = &*self.shared;
+        let ttl = Duration::from_secs(config.lease_secs);
+        let leader = Leader::new(Arc::clone(store), Arc::clone(clock), LEASE, *holder, ttl);
+        let mut anchoring = Anchoring { shared: Arc::clone(&self.shared), chain, steps: self.steps };
+        leader.run(&mut anchoring, &shutdown).await;
+        *self.shared.lease() = None;
         gauge!(LEADER).set(0.0);
         Ok(())
     }
+}
 
-    /// One try to get the lease, and all the work as long as it is held. Returns after how long to try again.
-    async fn term(&self, chain: &(Chain, Rpc)) -> Duration {
-        let third = Duration::from_millis(self.shared.config.lease_secs * 1_000 / 3);
-        let taken = self.take().await;
-        if let Err(error) = &taken {
-            tracing::warn!(component = "anchor", %error, "Lease can't be taken");
-        }
-        let Ok(Some(lease)) = taken else {
-            // Another process anchors: this one shows how that goes on.
-            show_backlog(&self.shared).await.ok();
-            return third;
-        };
+/// The work of the process that holds the lease.
+struct Anchoring {
+    shared: Arc<Shared>,
+    chain: (Chain, Rpc),
+    steps: Option<Arc<dyn Steps>>,
+}
+
+#[async_trait]
+impl Term for Anchoring {
+    async fn lead(&mut self, lease: &Lease) {
         *self.shared.lease() = Some(lease.clone());
         gauge!(LEADER).set(1.0);
         tracing::info!(component = "anchor", epoch = lease.epoch, "This process anchors now");
-        let mut work = Work::new(Arc::clone(&self.shared), chain.clone(), lease.clone(), self.steps.clone());
-        tokio::select! {
-            () = self.hold(&lease, third) => {}
-            () = work.run() => {}
-        }
+        let chain = self.chain.clone();
+        Work::new(Arc::clone(&self.shared), chain, lease.clone(), self.steps.clone()).run().await;
+    }
+
+    /// Another process anchors: this one shows how that goes on.
+    async fn stand_by(&mut self) {
+        show_backlog(&self.shared).await.ok();
+    }
+
+    fn ended(&mut self, lease: &Lease) {
         tracing::warn!(component = "anchor", epoch = lease.epoch, "Another process may anchor now");
         // What was in this process's way may not be in another one's.
         (*self.shared.lease(), *self.shared.trouble()) = (None, None);
         gauge!(LEADER).set(0.0);
-        third
     }
 
-    async fn take(&self) -> Result<Option<Lease>, StoreError> {
-        let Shared { config, store, clock, holder, .. } = &*self.shared;
-        store.take_lease(LEASE, *holder, Duration::from_secs(config.lease_secs), clock.now()).await
-    }
-
-    /// Renews the lease; returns once it is lost, or could not be renewed for as long as it lasts.
-    async fn hold(&self, lease: &Lease, third: Duration) {
-        let mut renewed = Instant::now();
-        loop {
-            tokio::time::sleep(third).await;
-            match self.take().await {
-                Ok(Some(now)) if now.epoch == lease.epoch => renewed = Instant::now(),
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(component = "anchor", %error, "Lease could not be renewed");
-                    if renewed.elapsed() > Duration::from_secs(self.shared.config.lease_secs) {
-                        return;
-                    }
-                }
-            }
-        }
+    fn failed(&mut self, error: &StoreError) {
+        tracing::warn!(component = "anchor", %error, "Lease can't be taken");
     }
 }
 
 /// Shows what waits in the metrics.
-pub(crate) async fn show_backlog(shared: &Shared) -> Result<bowline_store::AnchorBacklog, StoreError> {
-    let backlog = shared.store.anchor_backlog().await?;
+pub(crate) async fn show_backlog(shared: &Shared) -> Result<crate::tables::AnchorBacklog, StoreError> {
+    let backlog = shared.tables.anchor_backlog().await?;
     gauge!(PENDING).set(backlog.pending as f64);
     gauge!(UNDER_WAY).set(backlog.under_way as f64);
     let age = backlog.oldest.map_or(0, |oldest| seconds_between(oldest, shared.clock.now()));

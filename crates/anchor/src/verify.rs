@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use bowline_store::AnchorTarget;
+use crate::tables::AnchorTarget;
 use bowline_types::{BatchId, EvmAddress, EvmHash, Timestamp};
 use bowline_ves::{Commitment, ExportReport, Hash};
 

@@ -1,12 +1,12 @@
 //! The account that anchors, and its signature on a transaction.
 //! It signs what it is given: which nonce and which fees are right is not its business.
 
+use crate::tables::AnchorTransaction;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use bowline_store::AnchorTransaction;
 use bowline_types::{EvmAddress, EvmHash, Secret, Timestamp};
 
 use crate::fees::Fees;

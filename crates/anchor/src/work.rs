@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::tables::{ANCHORS, AnchorStore, AnchorTarget, SendState};
 use bowline_runtime::Clock;
-use bowline_store::{AnchorTarget, ChangeKind, Lease, LineStore, SendState};
+use bowline_store::{Lease, LineStore};
 use bowline_types::EvmAddress;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
@@ -74,7 +75,7 @@ impl Work {
         lease: Lease,
         steps: Option<Arc<dyn Steps>>,
     ) -> Self {
-        let heard = shared.store.changes().epoch(ChangeKind::Anchors);
+        let heard = shared.store.changes().epoch(ANCHORS);
         Self {
             shared,
             lease,
@@ -113,7 +114,7 @@ impl Work {
             }
             let until = Instant::now() + pause;
             while tokio::time::timeout_at(until, changes.changed()).await.is_ok() {
-                let epoch = self.store().changes().epoch(ChangeKind::Anchors);
+                let epoch = self.store().changes().epoch(ANCHORS);
                 if epoch != self.heard {
                     (self.heard, self.draining, self.setbacks) = (epoch, true, 0);
                     break;
@@ -124,7 +125,7 @@ impl Work {
 
     async fn round(&mut self) -> Result<Round, Setback> {
         let registry = self.registry().await?;
-        let sends = self.store().live_sends().await?;
+        let sends = self.tables().live_sends().await?;
         let has_open = sends.iter().any(|send| send.state == SendState::Open);
         let poll = Duration::from_secs(self.shared.config.finality_poll_secs);
         let mined_due = self.looked_at_mined.is_none_or(|at| at.elapsed() >= poll);
@@ -159,12 +160,12 @@ impl Work {
 
     async fn is_due(&self) -> Result<bool, Setback> {
         let config = &self.shared.config;
-        let waiting = self.store().pending_streams(1).await?;
+        let waiting = self.tables().pending_streams(1).await?;
         let Some(oldest) = waiting.first() else { return Ok(false) };
         if seconds_between(oldest.oldest, self.shared.clock.now()) >= config.interval_secs {
             return Ok(true);
         }
-        Ok(self.store().anchor_backlog().await?.pending >= config.batch_threshold)
+        Ok(self.tables().anchor_backlog().await?.pending >= config.batch_threshold)
     }
 
     /// The contract, after it was made sure that it is the right one on the right chain.
@@ -187,15 +188,15 @@ impl Work {
 
     /// The contract of the settings must be the one that the store's anchors go to.
     async fn agree_on(&self, target: AnchorTarget) -> Result<(), Setback> {
-        match self.store().anchor_target().await? {
+        match self.tables().anchor_target().await? {
             Some(chosen) if chosen == target => Ok(()),
             // Marks that others reported would be lost by the choice.
-            None if self.store().anchor_backlog().await?.anchored > 0 => {
+            None if self.tables().anchor_backlog().await?.anchored > 0 => {
                 let message = "commitments are marked as anchored by a service elsewhere".to_owned();
                 Err(Setback::new("TARGET_CHANGED", message, SWITCH))
             }
             None => {
-                Ok(self.store().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?)
+                Ok(self.tables().choose_anchor_target(&self.lease, target, self.shared.clock.now()).await?)
             }
             Some(chosen) => {
                 let message = format!(
@@ -251,6 +252,10 @@ impl Work {
 
     pub(crate) fn store(&self) -> &dyn LineStore {
         self.shared.store.as_ref()
+    }
+
+    pub(crate) fn tables(&self) -> &dyn AnchorStore {
+        self.shared.tables.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

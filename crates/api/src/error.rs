@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bowline_anchor::AnchorError;
 use bowline_line::{AppendError, CommitError, CorrectError, ProveError};
 use bowline_store::StoreError;
-use bowline_triggers::TriggerError;
+use bowline_triggers::{Missing, TriggerError};
 use bowline_types::Code;
 use serde_json::{Value, json};
 
@@ -215,9 +215,11 @@ impl From<TriggerError> for ApiError {
             TriggerError::Invalid(problems) => {
                 Self::new(Code::InvalidTrigger, message).with_details(json!(problems))
             }
-            TriggerError::Absent("trigger") => Self::new(Code::TriggerNotFound, message),
-            TriggerError::Absent("event") => Self::new(Code::EventNotFound, message),
-            TriggerError::Absent(_) => Self::new(Code::TriggerPartNotFound, message),
+            TriggerError::Absent(Missing::Trigger) => Self::new(Code::TriggerNotFound, message),
+            TriggerError::Absent(Missing::Event) => Self::new(Code::EventNotFound, message),
+            TriggerError::Absent(Missing::Condition | Missing::Action) => {
+                Self::new(Code::TriggerPartNotFound, message)
+            }
             TriggerError::Changed { revision } => {
                 Self::new(Code::TriggerChanged, message).with_details(json!({ "revision": revision }))
             }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::http::{Extensions, HeaderMap};
+use bowline_deliveries::RedisQueue;
 use bowline_line::Handle;
 use bowline_line::explain::ChapterSource;
 use bowline_runtime::{MetricsHandle, Shutdown};
 use bowline_schemas::Registry;
-use bowline_store::{LineStore, RedisQueue};
+use bowline_store::LineStore;
 use bowline_types::Limits;
 use tokio::sync::Semaphore;
 

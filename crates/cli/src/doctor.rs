@@ -8,6 +8,7 @@ mod backups;
 mod gather;
 
 use bowline_anchor::checks::{self as anchor, AnchorFacts};
+use bowline_deliveries::checks::{self as deliveries, DeliveryFacts};
 use bowline_indexer::checks::{self as indexer, IndexerFacts};
 use bowline_line::checks::{CHECKS, LineFacts};
 use bowline_runtime::{Check, Checked, Evidence, Status};
@@ -62,11 +63,13 @@ struct Facts {
     anchor: AnchorFacts,
     indexer: IndexerFacts,
     triggers: TriggerFacts,
+    deliveries: DeliveryFacts,
 }
 
 /// Names and subjects of every check there is.
 fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
-    names(CHECKS).chain(names(anchor::CHECKS)).chain(names(indexer::CHECKS)).chain(names(triggers::CHECKS))
+    let chains = names(anchor::CHECKS).chain(names(indexer::CHECKS));
+    names(CHECKS).chain(chains).chain(names(triggers::CHECKS)).chain(names(deliveries::CHECKS))
 }
 
 fn names<F>(checks: &'static [Check<F>]) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -77,7 +80,8 @@ fn names<F>(checks: &'static [Check<F>]) -> impl Iterator<Item = (&'static str, 
 fn examine(facts: &Facts, only: &[String]) -> Vec<Checked> {
     let line = run_all(CHECKS, &facts.line, only).chain(run_all(anchor::CHECKS, &facts.anchor, only));
     let chains = run_all(indexer::CHECKS, &facts.indexer, only);
-    line.chain(chains).chain(run_all(triggers::CHECKS, &facts.triggers, only)).collect()
+    let jobs = run_all(deliveries::CHECKS, &facts.deliveries, only);
+    line.chain(chains).chain(run_all(triggers::CHECKS, &facts.triggers, only)).chain(jobs).collect()
 }
 
 fn run_all<'a, F>(
@@ -108,8 +112,9 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let line = gather::line(context, &options).await?;
     let anchor = gather::anchor(context, &line).await?;
     let indexer = gather::indexer(context, &options, &line).await?;
-    let triggers = gather::triggers(&options, &line).await;
-    let facts = Facts { line, anchor, indexer, triggers };
+    let triggers = gather::triggers(&line);
+    let deliveries = gather::deliveries(&options, &line).await;
+    let facts = Facts { line, anchor, indexer, triggers, deliveries };
     let checked = examine(&facts, &options.check);
     let worst = checked.iter().map(|checked| checked.finding.status).max().unwrap_or(Status::Ok);
     match context.is_json() {

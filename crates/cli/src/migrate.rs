@@ -1,7 +1,6 @@
 //! `bowline migrate`: brings the store's schema to what this binary knows.
 
 use bowline_node::Config;
-use bowline_store::schema_version;
 use serde_json::json;
 
 use crate::context::Context;
@@ -17,7 +16,7 @@ pub(crate) async fn run(context: &Context, settings: SettingsArgs) -> Outcome {
 /// Migrates the store of these settings, and says what was done.
 pub(crate) async fn apply(config: &Config, as_json: bool) -> Outcome {
     let (direct, applied) = DirectStore::open(config, true).await?;
-    let (engine, version) = (direct.store.engine(), schema_version());
+    let (engine, version) = (direct.store.engine().name(), direct.store.schema_version());
     direct.close().await;
     if as_json {
         let applied: Vec<_> =

@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, options: Options) -> Outcome {
     let stop = stop_signal()?;
     let data = config.data.clone();
     let node = Node::build(config).await.map_err(start_failed)?;
-    let engine = node.line().store.engine();
+    let engine = node.line().store.engine().name();
     let (address, version) = (node.address(), env!("CARGO_PKG_VERSION"));
     let roles = node.roles();
     tracing::info!(component = "node", %address, engine, %roles, data = %data.display(), version, "Listening");

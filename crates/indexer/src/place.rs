@@ -25,7 +25,7 @@ impl Work<'_> {
     pub(crate) async fn begin(&mut self) -> Result<(), Halt> {
         let chain = self.chain;
         // Before the key is looked at, so that a later change of it is not missed.
-        let keys_epoch = chain.store.changes().epoch(ChangeKind::AgentKeys);
+        let keys_epoch = chain.store.changes().epoch(ChangeKind::AGENT_KEYS);
         let author = Author::new(chain.config.chain_id, 0, Arc::clone(&chain.decoder));
         let author = Author { key_id: self.key_id(&author).await?, ..author };
         let checkpoint = chain.store.chain_checkpoint(chain.config.chain_id).await?;

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bowline_evm::{Bounds, Rpc, endpoint_addresses};
+use bowline_projection::{Leader, Term};
 use bowline_runtime::{Clock, Shutdown, Tasks};
 use bowline_store::{Lease, LineStore, StoreError};
 use bowline_ves::{SecretKey, SequencerSigner};
 use futures_util::future::join_all;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::chain::{Chain, Work};
@@ -90,77 +91,44 @@ impl Service {
     }
 
     async fn serve(&self, chain: &Chain, shutdown: &Shutdown) {
-        let mut held = None;
-        while !shutdown.has_begun() {
-            let pause = tokio::select! {
-                pause = self.term(chain, &mut held) => pause,
-                () = shutdown.begun() => break,
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = shutdown.begun() => {}
-            }
-        }
-        if let Some(lease) = held {
-            chain.store.release_lease(&lease).await.ok();
-        }
-    }
-
-    /// One try to get the lease, and all the work as long as it is held. Returns after how long to try again.
-    async fn term(&self, chain: &Chain, held: &mut Option<Lease>) -> Duration {
-        let (third, chain_id) = (self.lease_time / 3, chain.config.chain_id);
-        let lease = match self.take(chain).await {
-            Ok(Some(lease)) => lease,
-            Ok(None) => {
-                // Another process indexes the chain: this one shows how far that is.
-                chain.progress.is(ChainState::Idle);
-                if let Ok(checkpoint) = chain.store.chain_checkpoint(chain_id).await {
-                    chain.progress.stored(checkpoint.as_ref());
-                }
-                return third;
-            }
-            Err(error) => {
-                chain.progress.is(ChainState::Away);
-                chain.progress.failed(Some(error.to_string()));
-                if !error.is_known_absence() {
-                    tracing::warn!(component = "indexer", chain_id, %error, "Lease can't be taken");
-                }
-                return third;
-            }
-        };
-        *held = Some(lease.clone());
-        let mut work = Work::new(chain);
-        tokio::select! {
-            () = self.hold(chain, &lease, third) => {}
-            () = work.run() => {}
-        }
-        *held = None;
-        tracing::warn!(component = "indexer", chain_id, "Another process may index this chain now");
-        third
-    }
-
-    async fn take(&self, chain: &Chain) -> Result<Option<Lease>, StoreError> {
         let name = lease_name(chain.config.chain_id);
-        chain.store.take_lease(&name, self.holder, self.lease_time, chain.clock.now()).await
+        let (store, clock) = (Arc::clone(&chain.store), Arc::clone(&chain.clock));
+        let leader = Leader::new(store, clock, name, self.holder, self.lease_time);
+        leader.run(&mut Indexing { chain }, shutdown).await;
+    }
+}
+
+/// The work of the process that holds a chain's lease.
+struct Indexing<'c> {
+    chain: &'c Chain,
+}
+
+#[async_trait]
+impl Term for Indexing<'_> {
+    async fn lead(&mut self, _lease: &Lease) {
+        Work::new(self.chain).run().await;
     }
 
-    /// Renews the lease; returns once it is lost, or could not be renewed for as long as it lasts.
-    async fn hold(&self, chain: &Chain, lease: &Lease, third: Duration) {
-        let mut renewed = Instant::now();
-        loop {
-            tokio::time::sleep(third).await;
-            match self.take(chain).await {
-                Ok(Some(now)) if now.epoch == lease.epoch => renewed = Instant::now(),
-                Ok(_) => return,
-                Err(error) => {
-                    if !error.is_known_absence() {
-                        tracing::warn!(component = "indexer", %error, "Lease could not be renewed");
-                    }
-                    if renewed.elapsed() > self.lease_time {
-                        return;
-                    }
-                }
-            }
+    /// Another process indexes the chain: this one shows how far that is.
+    async fn stand_by(&mut self) {
+        let Chain { progress, store, config, .. } = self.chain;
+        progress.is(ChainState::Idle);
+        if let Ok(checkpoint) = store.chain_checkpoint(config.chain_id).await {
+            progress.stored(checkpoint.as_ref());
+        }
+    }
+
+    fn ended(&mut self, _lease: &Lease) {
+        let chain_id = self.chain.config.chain_id;
+        tracing::warn!(component = "indexer", chain_id, "Another process may index this chain now");
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        let (chain_id, progress) = (self.chain.config.chain_id, &self.chain.progress);
+        progress.is(ChainState::Away);
+        progress.failed(Some(error.to_string()));
+        if !error.is_known_absence() {
+            tracing::warn!(component = "indexer", chain_id, %error, "Lease can't be taken");
         }
     }
 }

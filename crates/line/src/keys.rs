@@ -188,7 +188,7 @@ impl KeyRing {
 
     /// The epoch of the keys as far as this process has heard of it: no key that is found from now on is older.
     pub(crate) fn epoch(&self) -> u64 {
-        self.store.changes().epoch(ChangeKind::AgentKeys)
+        self.store.changes().epoch(ChangeKind::AGENT_KEYS)
     }
 
     fn cached(&self, name: KeyName) -> Option<Arc<RingKey>> {

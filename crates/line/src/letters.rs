@@ -61,25 +61,6 @@ pub(crate) fn letter_reason(rejection: &Rejection) -> Option<LetterReason> {
     }
 }
 
-/// The letter of an event that a follower could not take, or of one that was rejected.
-pub(crate) fn new_letter(envelope: &Envelope, reason: LetterReason, problem: &str) -> NewDeadLetter {
-    NewDeadLetter {
-        event_id: envelope.event_id,
-        stream: envelope.stream,
-        event_type: envelope.event_type.clone(),
-        reason,
-        // PostgreSQL has no text with a NUL in it.
-        error_message: problem.replace('\0', "\u{fffd}"),
-        follower: String::new(),
-        sequence_number: None,
-        payload: envelope.to_json(),
-        metadata: format!(
-            r#"{{"source_agent_id":"{}","agent_key_id":{}}}"#,
-            envelope.source_agent_id, envelope.agent_key_id
-        ),
-    }
-}
-
 /// An event that is to become a letter.
 #[derive(Debug)]
 struct Refused {
@@ -195,7 +176,7 @@ impl LetterOffice {
                 .letter_box
                 .take()
                 .into_iter()
-                .map(|r| new_letter(&r.envelope, r.reason, &r.problem))
+                .map(|r| NewDeadLetter::of(&r.envelope, r.reason, &r.problem))
                 .collect();
         }
         while !letters.is_empty() {

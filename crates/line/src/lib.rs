@@ -2,7 +2,7 @@
 //!
 //! Everything that happens goes through [`Handle`]: [`Verifier`] checks what agents sent, [`Appender`] orders
 //! it, [`LineReader`] reads and follows it, [`Commitments`] seals and proves it. A subsystem that reacts to
-//! events implements [`Follower`]. This crate knows no HTTP and no SQL, and only it assigns sequence numbers.
+//! events is a projection (crate `projection`). This crate knows no HTTP and no SQL, and only it assigns sequence numbers.
 
 mod appender;
 pub mod checks;
@@ -13,12 +13,10 @@ mod corrections;
 mod error;
 mod event_json;
 pub mod explain;
-mod follower;
 mod intake;
 mod keys;
 mod letters;
 mod metrics;
-mod put_aside;
 mod reader;
 mod retries;
 mod service;
@@ -30,10 +28,8 @@ pub use config::{AutoCommit, CommitmentPolicy, Config, DeadLetterConfig};
 pub use corrections::{CORRECTION_REASON_CHARS_MAX, CommitmentCheck, CorrectError, Correction};
 pub use error::Error;
 pub use event_json::event_json;
-pub use follower::{FollowError, Follower, FollowerService};
 pub use intake::{Intake, PayloadCheck, Taken};
 pub use metrics::count_rejection;
-pub use put_aside::PutAside;
 pub use reader::{LineReader, TailReader};
 pub use retries::{Letters, RETRIES_AT_ONCE_MAX, Retried, RetryOutcome};
 pub use service::{Dependencies, Handle, Service};

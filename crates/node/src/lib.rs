@@ -26,4 +26,4 @@ pub use config::{
 };
 pub use data::{DataError, DataFolder};
 pub use node::{Error, Node};
-pub use store::{StoreOpenError, open_store};
+pub use store::{StoreOpenError, open_store, schema};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_store::{
-    AppliedMigration, LineStore, PostgresConfig, PostgresStore, SqliteConfig, SqliteStore, StoreError,
+    AppliedMigration, LineStore, PostgresConfig, PostgresStore, Schema, SqliteConfig, SqliteStore, StoreError,
 };
 
 use crate::config::StoreConfig;
@@ -20,6 +20,11 @@ pub struct StoreOpenError {
     pub cause: StoreError,
 }
 
+/// The tables of the line and of every subsystem that this binary has.
+pub fn schema() -> Schema {
+    Schema::with(&[])
+}
+
 /// Opens PostgreSQL if the configuration has a URL, else the embedded database. Migrations that were applied
 /// come along.
 ///
@@ -31,7 +36,7 @@ pub async fn open_store(
     migrate: bool,
 ) -> Result<(Arc<dyn LineStore>, Vec<AppliedMigration>), StoreOpenError> {
     let Some(url) = &config.url else {
-        let sqlite = SqliteConfig { path: database, readers: config.readers, migrate };
+        let sqlite = SqliteConfig { path: database, readers: config.readers, migrate, schema: schema() };
         let opened = SqliteStore::open(sqlite).await;
         let (store, applied) = opened.map_err(|cause| StoreOpenError { engine: "SQLite", cause })?;
         return Ok((Arc::new(store), applied));
@@ -44,6 +49,7 @@ pub async fn open_store(
         lock_ms_max: config.lock_ms_max,
         application_name: config.application_name.clone().unwrap_or_else(|| "bowline".to_owned()),
         migrate,
+        schema: schema(),
     };
     for attempt in 1.. {
         match PostgresStore::open(postgres.clone()).await {

@@ -291,7 +291,7 @@ impl Registry {
         event_type: &str,
     ) -> Result<Option<Arc<Rule>>, StoreError> {
         // Before the read: what is read afterwards is no older than this.
-        let epoch = self.store.changes().epoch(ChangeKind::Schemas);
+        let epoch = self.store.changes().epoch(ChangeKind::SCHEMAS);
         if let Some(known) = self.cache.get(tenant_id, event_type, epoch) {
             return Ok(known);
         }

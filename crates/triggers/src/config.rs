@@ -5,8 +5,6 @@
 use bowline_types::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::DeliveryConfig;
-
 /// Settings of the triggers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,8 +18,8 @@ pub struct Config {
     pub secrets_key: Option<Secret>,
     /// How they are matched.
     pub matching: MatchingConfig,
-    /// How what they set off is delivered.
-    pub delivery: DeliveryConfig,
+    /// How their jobs are delivered.
+    pub delivery: bowline_deliveries::Config,
 }
 
 impl Default for Config {
@@ -31,7 +29,7 @@ impl Default for Config {
             backtests_max: 4,
             secrets_key: None,
             matching: MatchingConfig::default(),
-            delivery: DeliveryConfig::default(),
+            delivery: bowline_deliveries::Config::default(),
         }
     }
 }
@@ -58,7 +56,7 @@ pub struct MatchingConfig {
     pub queue_high_depth: u64,
     /// Waiting jobs from which on nothing more is matched until there are fewer.
     pub queue_critical_depth: u64,
-    /// Waiting jobs of one organization that hold nobody up: when the queue reaches its critical depth, those of an
+    /// Waiting jobs that one organization keeps: when the queue reaches its critical depth, those of an
     /// organization with more that circuit breakers bar or that were tried before become dead letters, the oldest first.
     /// Below `queue_critical_depth`; 0 for two fifths of it.
     pub queue_tenant_depth: u64,

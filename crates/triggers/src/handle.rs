@@ -1,4 +1,4 @@
-//! Everything that others may do with triggers: make, change, explain and try them out.
+//! All that callers may do with triggers: make, change, explain and try them out.
 //!
 //! Every call names the organization, and another one's triggers are absent to it. Events are matched elsewhere.
 
@@ -13,6 +13,7 @@ mod parts;
 
 use std::sync::Arc;
 
+use bowline_deliveries::ActionRules;
 use bowline_store::{ChangeKind, PutTrigger, StateKey, StoreError, TriggerFilter, TriggerRecord};
 use bowline_types::{StreamId, TenantId, Timestamp};
 use serde::Serialize;
@@ -25,7 +26,7 @@ pub use self::dry_run::{EventRef, Rule};
 pub use self::explanation::{Compared, ConditionExplanation, EventSummary, Explanation, ScopeCheck};
 use crate::input::{TriggerChanges, TriggerInput, TriggerView};
 use crate::service::Dependencies;
-use crate::{Config, TriggerError};
+use crate::{Config, Missing, TriggerError};
 
 /// Which of an organization's triggers to list.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,16 +41,16 @@ pub struct TriggerList {
     pub limit: usize,
 }
 
-/// What one condition remembers of one subject.
+/// The state of one condition for one subject.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Remembered {
+pub struct ConditionState {
     /// The condition.
     pub condition_id: Uuid,
     /// The stream of the events.
     pub stream: StreamId,
     /// The agent; empty for events without one.
     pub subject: String,
-    /// What it remembers.
+    /// Its state.
     pub state: Value,
     /// Since when.
     pub updated_at: Timestamp,
@@ -129,7 +130,7 @@ impl Handle {
     /// [`TriggerError::Absent`], or the store's.
     pub async fn owner(&self, trigger_id: Uuid) -> Result<TenantId, TriggerError> {
         let found = self.0.dependencies.store.trigger(trigger_id).await?;
-        found.map(|record| record.tenant_id).ok_or(TriggerError::Absent("trigger"))
+        found.map(|record| record.tenant_id).ok_or(TriggerError::Absent(Missing::Trigger))
     }
 
     /// Writes a trigger anew, as a whole. Conditions and actions that are the same, or name the one that they
@@ -162,16 +163,16 @@ impl Handle {
             .await
     }
 
-    /// Deletes a trigger, what it remembers, and its jobs that nobody has begun.
+    /// Deletes a trigger, its state, and its jobs that no worker has begun.
     ///
     /// # Errors
     /// [`TriggerError::Absent`], or the store's.
     pub async fn delete(&self, tenant_id: TenantId, trigger_id: Uuid) -> Result<(), TriggerError> {
         let deleted = self.0.dependencies.store.delete_trigger(tenant_id, trigger_id, self.now()).await?;
-        if deleted { Ok(()) } else { Err(TriggerError::Absent("trigger")) }
+        if deleted { Ok(()) } else { Err(TriggerError::Absent(Missing::Trigger)) }
     }
 
-    /// What a trigger remembers, `limit` entries at most.
+    /// The state of a trigger's conditions, `limit` entries at most.
     ///
     /// # Errors
     /// [`TriggerError::Absent`], or the store's.
@@ -180,24 +181,24 @@ impl Handle {
         tenant_id: TenantId,
         trigger_id: Uuid,
         limit: usize,
-    ) -> Result<Vec<Remembered>, TriggerError> {
+    ) -> Result<Vec<ConditionState>, TriggerError> {
         self.record(tenant_id, trigger_id).await?;
         let state = self.0.dependencies.store.state_of_trigger(trigger_id, limit).await?;
         let shown = state.into_iter().map(|(key, text, updated_at)| {
             let StateKey { condition_id, stream, subject, .. } = key;
             let state = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            Remembered { condition_id, stream, subject, state, updated_at }
+            ConditionState { condition_id, stream, subject, state, updated_at }
         });
         Ok(shown.collect())
     }
 
     /// The revision up to which this process knows that triggers changed.
     pub fn revision(&self) -> u64 {
-        self.0.dependencies.store.changes().epoch(ChangeKind::Triggers)
+        self.0.dependencies.store.changes().epoch(ChangeKind::TRIGGERS)
     }
 
-    /// Reads a trigger, makes another one of it and writes that, anew if somebody else was faster and the caller
-    /// did not say which revision is meant.
+    /// Reads a trigger, changes it and writes it; again if another call changed it meanwhile and the caller named no
+    /// revision.
     async fn rewrite(
         &self,
         tenant_id: TenantId,
@@ -231,7 +232,7 @@ impl Handle {
                 record.revision = revision;
                 Ok(self.view(&record))
             }
-            PutTrigger::Absent => Err(TriggerError::Absent("trigger")),
+            PutTrigger::Absent => Err(TriggerError::Absent(Missing::Trigger)),
             PutTrigger::Changed(revision) => Err(TriggerError::Changed { revision }),
             PutTrigger::TooMany { max } => Err(TriggerError::TooMany { max }),
         }
@@ -239,14 +240,14 @@ impl Handle {
 
     async fn record(&self, tenant_id: TenantId, trigger_id: Uuid) -> Result<TriggerRecord, TriggerError> {
         let found: Result<_, StoreError> = self.0.dependencies.store.trigger(trigger_id).await;
-        found?.filter(|record| record.tenant_id == tenant_id).ok_or(TriggerError::Absent("trigger"))
+        found?.filter(|record| record.tenant_id == tenant_id).ok_or(TriggerError::Absent(Missing::Trigger))
     }
 
     fn view(&self, record: &TriggerRecord) -> TriggerView {
         TriggerView::of(record, self.actions())
     }
 
-    fn actions(&self) -> &dyn crate::ActionRules {
+    fn actions(&self) -> &dyn ActionRules {
         &*self.0.dependencies.actions
     }
 

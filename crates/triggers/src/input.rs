@@ -1,14 +1,13 @@
-//! Triggers as somebody writes them and as they are shown.
+//! Triggers as users write them and as they are shown.
 //!
 //! An unknown key is refused, so that a misspelled condition never matches everything.
 
+use bowline_deliveries::ActionRules;
 use bowline_store::{BreakerSettings, ConditionRecord, PRIORITY_MAX, PRIORITY_MIN, TriggerRecord};
 use bowline_types::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
-
-use crate::ActionRules;
 
 /// A trigger to be, as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,7 +95,7 @@ pub struct BreakerInput {
     pub half_open_max_calls: Option<u32>,
 }
 
-/// What is to change of a trigger; what is absent stays, and `null` takes a chain, a registry or a description away.
+/// Changes of a trigger: a field that is absent stays, and `null` removes a chain, a registry or a description.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriggerChanges {
@@ -177,7 +176,7 @@ impl TriggerView {
         }
     }
 
-    /// What somebody would have to write to get this trigger.
+    /// The input that makes this trigger.
     pub fn into_input(self) -> TriggerInput {
         TriggerInput {
             name: self.name,

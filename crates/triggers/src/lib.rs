@@ -1,36 +1,30 @@
-//! Rules over the line, and what they set off.
+//! Triggers: rules over the line's events, and the jobs that follow from them.
 //!
-//! `rules` says what a trigger may be and when it holds; `matching` follows the line and writes jobs; `delivery` carries
-//! them out. They meet in the store and nowhere else: each may run in a process of its own.
+//! `rules` says what a trigger may be and when it holds; `matching` follows the line and writes jobs, which
+//! `bowline-deliveries` delivers. They meet in the store and nowhere else: each may run in a process of its own.
 
-mod actions;
 mod chapters;
 pub mod checks;
 mod config;
-mod delivery;
 mod error;
-mod given_up;
 mod handle;
 mod input;
 mod matching;
 mod metrics;
-mod problem;
+mod owners;
 mod rules;
 mod service;
+mod template_names;
 
-pub use actions::{ActionOwner, ActionRules, SealedConfig};
+pub use bowline_deliveries::{Deliveries, FieldProblem, TestSend};
 pub use chapters::TriggerChapters;
 pub use config::{Config, MatchingConfig};
-pub use delivery::{
-    ArrivedWebhook, Deliveries, DeliveryConfig, DeliveryDependencies, OrganizationAllow, TestAttempt,
-    TestSend, mask_secrets, new_signing_secret,
-};
-pub use error::TriggerError;
+pub use error::{Missing, TriggerError};
 pub use handle::{
-    Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, EventRef, EventSummary, Explanation,
-    Fired, Handle, Remembered, Rule, ScopeCheck, TriggerList,
+    Backtest, BacktestQuery, Bucket, Compared, ConditionExplanation, ConditionState, EventRef, EventSummary,
+    Explanation, Fired, Handle, Rule, ScopeCheck, TriggerList,
 };
 pub use input::{ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerInput, TriggerView};
-pub use problem::FieldProblem;
-pub use rules::{Held, TriggerIndex};
+pub use owners::{TRIGGER, TriggerOwners, trigger_owner};
+pub use rules::{IndexLookup, TriggerIndex};
 pub use service::{Dependencies, Service};

@@ -1,20 +1,20 @@
 //! Follows chains, and organizations' own streams, and writes jobs for what triggers match.
 //!
-//! A stream is matched by one process at a time, whoever has its lease; a step moves the cursor and writes jobs,
+//! The process that holds a stream's lease matches it; a commit moves the cursor and writes jobs,
 //! memory and marks in one transaction, so a process that dies or sleeps loses and doubles nothing. What can't be
 //! matched is set aside and never holds up what is behind it; a queue that is full holds everything up. A stream whose
 //! lane breaks off gets another one.
 
+mod commit;
 mod jobs;
 mod lane;
 mod lanes;
 mod log;
 mod page;
+mod page_sizer;
 mod pressure;
-mod recall;
 mod ruleset;
-mod step;
-mod stride;
+mod state_cache;
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +43,7 @@ use crate::service::Dependencies;
 /// The follower whose cursors say how far streams are matched.
 pub(crate) const FOLLOWER: &str = "triggers";
 
-/// Between two looks at the queue, at new streams and at what is to be logged.
+/// Time between two looks at the queue, at new streams and at the log.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Between two lines that say that polling goes on.
@@ -60,7 +60,7 @@ const FORGOTTEN_AT_ONCE: u64 = 10_000;
 
 /// What all lanes share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct MatchingContext {
     pub(crate) config: MatchingConfig,
     pub(crate) store: Arc<dyn LineStore>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -76,13 +76,13 @@ pub(crate) struct Shared {
 /// The task that matches.
 #[derive(Debug)]
 pub(crate) struct Matcher {
-    shared: Arc<Shared>,
+    context: Arc<MatchingContext>,
 }
 
 impl Matcher {
     pub(crate) fn new(config: &MatchingConfig, dependencies: &Dependencies) -> Self {
         let Dependencies { store, clock, instance, .. } = dependencies.clone();
-        let shared = Shared {
+        let context = MatchingContext {
             config: config.clone(),
             store,
             clock,
@@ -93,46 +93,46 @@ impl Matcher {
             log: Log::new(config.log_each_event),
             lag: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared) }
+        Self { context: Arc::new(context) }
     }
 
     /// Matches until the shutdown begins.
     ///
     /// # Errors
-    /// None at present: whatever goes wrong is tried again.
+    /// None at present: every failure is retried.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
-        let shared = self.shared;
+        let context = self.context;
         let mut lanes = Lanes::default();
-        let mut listening = shared.store.tail().listening();
-        say_listening(&shared, *listening.borrow_and_update());
-        let mut rounds = Rounds::begin(&shared);
+        let mut listening = context.store.tail().listening();
+        say_listening(&context, *listening.borrow_and_update());
+        let mut housekeeping = Housekeeping::begin(&context);
         while !shutdown.has_begun() {
-            // Nothing of a round is half done wherever it is cut off.
+            // A round may be cut off between any two steps.
             tokio::select! {
                 biased;
                 () = shutdown.begun() => break,
-                () = rounds.next(&shared, &mut lanes, &shutdown) => {}
+                () = housekeeping.next(&context, &mut lanes, &shutdown) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                Ok(()) = listening.changed() => say_listening(&shared, *listening.borrow_and_update()),
+                Ok(()) = listening.changed() => say_listening(&context, *listening.borrow_and_update()),
                 () = shutdown.begun() => {}
                 Ended { stream, cause } = lanes.ended() => {
                     if !shutdown.has_begun() {
-                        shared.log.lane_ended(stream, &cause, REST.as_secs());
+                        context.log.lane_ended(stream, &cause, REST.as_secs());
                     }
                 }
             }
         }
         lanes.join().await;
-        shared.log.tick();
-        shared.log.counts();
+        context.log.tick();
+        context.log.counts();
         Ok(())
     }
 }
 
-/// What is done again and again beside the lanes, and when it is due.
-struct Rounds {
+/// The periodic work beside the lanes, and when each part is due.
+struct Housekeeping {
     grown: watch::Receiver<u64>,
     look: Instant,
     heartbeat: Instant,
@@ -140,54 +140,54 @@ struct Rounds {
     forgetting: Instant,
 }
 
-impl Rounds {
-    fn begin(shared: &Shared) -> Self {
+impl Housekeeping {
+    fn begin(context: &MatchingContext) -> Self {
         let began = Instant::now();
-        let grown = shared.store.tail().watch_any();
+        let grown = context.store.tail().watch_any();
         Self { grown, look: began, heartbeat: began, counts: began + COUNTS, forgetting: began }
     }
 
     /// Does what is due.
-    async fn next(&mut self, shared: &Arc<Shared>, lanes: &mut Lanes, shutdown: &Shutdown) {
-        shared.pressure.look(shared.store.as_ref(), shared.clock.now()).await;
+    async fn next(&mut self, context: &Arc<MatchingContext>, lanes: &mut Lanes, shutdown: &Shutdown) {
+        context.pressure.look(context.store.as_ref(), context.clock.now()).await;
         let has_rested = lanes.release();
         if has_rested || Instant::now() >= self.look || self.grown.has_changed().unwrap_or(false) {
             self.grown.borrow_and_update();
-            self.look = Instant::now() + Duration::from_millis(shared.config.poll_ms);
-            match wanted(shared, lanes).await {
+            self.look = Instant::now() + Duration::from_millis(context.config.poll_ms);
+            match wanted(context, lanes).await {
                 Ok(streams) => {
                     for stream in streams {
-                        lanes.start(stream, Lane::new(Arc::clone(shared), stream).run(shutdown.clone()));
+                        lanes.start(stream, Lane::new(Arc::clone(context), stream).run(shutdown.clone()));
                     }
                 }
-                Err(error) => shared.log.trouble("Streams can't be listed", &error),
+                Err(error) => context.log.trouble("Streams can't be listed", &error),
             }
         }
-        shared.log.tick();
+        context.log.tick();
         let now = Instant::now();
         if now >= self.heartbeat {
             self.heartbeat = now + HEARTBEAT;
-            shared.log.heartbeat(shared.config.poll_ms);
+            context.log.heartbeat(context.config.poll_ms);
         }
         if now >= self.counts {
             self.counts = now + COUNTS;
-            shared.log.counts();
+            context.log.counts();
         }
         if now >= self.forgetting {
             self.forgetting = now + FORGETTING;
-            forget(shared).await;
+            forget(context).await;
         }
     }
 }
 
 /// Streams that triggers may be about and that no lane follows yet.
-async fn wanted(shared: &Shared, lanes: &Lanes) -> Result<Vec<StreamId>, StoreError> {
-    shared.rules.refresh(shared.store.as_ref()).await?;
+async fn wanted(context: &MatchingContext, lanes: &Lanes) -> Result<Vec<StreamId>, StoreError> {
+    context.rules.refresh(context.store.as_ref()).await?;
     let mut streams = Vec::new();
-    for head in shared.store.streams().await? {
+    for head in context.store.streams().await? {
         let stream = head.stream;
         let is_chain = stream.tenant_id == public_tenant();
-        let is_wanted = is_chain || shared.rules.read().follows_line_of(stream.tenant_id);
+        let is_wanted = is_chain || context.rules.read().follows_line_of(stream.tenant_id);
         if is_wanted && !lanes.is_followed(stream) {
             streams.push(stream);
         }
@@ -196,8 +196,8 @@ async fn wanted(shared: &Shared, lanes: &Lanes) -> Result<Vec<StreamId>, StoreEr
 }
 
 /// Wake-ups of other processes come over PostgreSQL; a store of one process has only its own.
-fn say_listening(shared: &Shared, listening: Listening) {
-    if shared.store.engine() == "sqlite" {
+fn say_listening(context: &MatchingContext, listening: Listening) {
+    if matches!(context.store.engine(), bowline_store::Engine::Sqlite(_)) {
         tracing::info!(component = "triggers", "Listening for wake-ups of this process");
         gauge!(LISTENING).set(1.0);
         return;
@@ -214,15 +214,15 @@ fn say_listening(shared: &Shared, listening: Listening) {
     }
 }
 
-async fn forget(shared: &Shared) {
-    let days = i64::try_from(shared.config.processed_keep_days).unwrap_or(i64::MAX);
+async fn forget(context: &MatchingContext) {
+    let days = i64::try_from(context.config.processed_keep_days).unwrap_or(i64::MAX);
     let age = days.saturating_mul(24 * 60 * 60 * 1_000_000);
-    let before = Timestamp::from_micros(shared.clock.now().micros().saturating_sub(age));
+    let before = Timestamp::from_micros(context.clock.now().micros().saturating_sub(age));
     loop {
-        match shared.store.forget_processed(before, FORGOTTEN_AT_ONCE).await {
+        match context.store.forget_processed(before, FORGOTTEN_AT_ONCE).await {
             Ok(forgotten) if forgotten >= FORGOTTEN_AT_ONCE => {}
             Ok(_) => return,
-            Err(error) => return shared.log.trouble("Old marks stay", &error),
+            Err(error) => return context.log.trouble("Old marks stay", &error),
         }
     }
 }

@@ -4,8 +4,6 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::given_up::Reason;
-
 pub(crate) const EVENTS: [&str; 2] = ["event_processor_events_processed_total", "events_processed_total"];
 pub(crate) const MATCHES: [&str; 2] = ["event_processor_trigger_matches_total", "triggers_matched_total"];
 pub(crate) const EVALUATED: &str = "triggers_evaluated_total";
@@ -17,8 +15,6 @@ pub(crate) const RULES: &str = "bowline_triggers_loaded";
 pub(crate) const LAG: &str = "bowline_triggers_lag_events";
 pub(crate) const HELD: &str = "bowline_triggers_held";
 pub(crate) const LISTENING: &str = "bowline_triggers_listening";
-
-pub(crate) const GIVEN_UP: &str = "bowline_jobs_given_up_total";
 
 /// Describes and zeroes them.
 pub(crate) fn declare() {
@@ -39,14 +35,6 @@ pub(crate) fn declare() {
     describe_gauge!(LAG, Unit::Count, "Events that this process has still to match");
     describe_gauge!(HELD, Unit::Count, "Whether matching waits for the queue to drain");
     describe_gauge!(LISTENING, Unit::Count, "Whether wake-ups come; if not, only polls find events");
-    describe_counter!(
-        GIVEN_UP,
-        Unit::Count,
-        "Waiting jobs that became dead letters without a further attempt, by reason"
-    );
-    for reason in Reason::ALL {
-        counter!(GIVEN_UP, "reason" => reason.label()).absolute(0);
-    }
     for name in EVENTS.into_iter().chain(MATCHES).chain([EVALUATED, ENQUEUED, SET_ASIDE]) {
         counter!(name).absolute(0);
     }

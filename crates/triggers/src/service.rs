@@ -1,11 +1,12 @@
-//! Puts the triggers together: what it takes, and which tasks a process may run of them.
+//! Puts the triggers together: their dependencies, and the tasks that a process may run.
 
 use std::sync::Arc;
 
+use bowline_deliveries::ActionRules;
 use bowline_runtime::{Clock, Tasks};
 use bowline_store::LineStore;
 
-use crate::{ActionRules, Config, Handle, matching};
+use crate::{Config, Handle, matching};
 
 /// What triggers need.
 #[derive(Debug, Clone)]
@@ -14,9 +15,9 @@ pub struct Dependencies {
     pub store: Arc<dyn LineStore>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The kinds of actions.
+    /// The rules of actions.
     pub actions: Arc<dyn ActionRules>,
-    /// This process's name, as operators see it beside what it has done.
+    /// This process's name, as operators see it beside the events that it matched.
     pub instance: String,
 }
 
@@ -31,7 +32,7 @@ impl Service {
     /// Puts it together; nothing runs yet.
     ///
     /// # Errors
-    /// What is wrong with the settings.
+    /// Settings that can't be taken.
     pub fn build(config: &Config, dependencies: Dependencies) -> Result<(Self, Handle), String> {
         let problems = config.problems();
         if !problems.is_empty() {

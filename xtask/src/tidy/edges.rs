@@ -17,7 +17,9 @@ struct Row {
     may_use: &'static [&'static str],
 }
 
+const CONFORMANCE: &str = "bowline-conformance";
 const NEIGHBOURS: &str = "bowline-neighbours";
+const PROJECTION: &str = "bowline-projection";
 const TYPES: &str = "bowline-types";
 const VES: &str = "bowline-ves";
 const RUNTIME: &str = "bowline-runtime";
@@ -25,6 +27,7 @@ const STORE: &str = "bowline-store";
 const EVM: &str = "bowline-evm";
 const LINE: &str = "bowline-line";
 const SCHEMAS: &str = "bowline-schemas";
+const DELIVERIES: &str = "bowline-deliveries";
 const ANCHOR: &str = "bowline-anchor";
 const INDEXER: &str = "bowline-indexer";
 const TRIGGERS: &str = "bowline-triggers";
@@ -38,26 +41,31 @@ const LAYERS: &[Row] = &[
     Row { name: RUNTIME, layer: 0, may_use: &[TYPES] },
     Row { name: NEIGHBOURS, layer: 0, may_use: &[] },
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
+    Row { name: PROJECTION, layer: 1, may_use: &[TYPES, RUNTIME, STORE] },
+    Row { name: CONFORMANCE, layer: 1, may_use: &[TYPES, VES, STORE] },
     Row { name: EVM, layer: 1, may_use: &[TYPES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: SCHEMAS, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
-    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE] },
-    Row { name: INDEXER, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE] },
-    Row { name: TRIGGERS, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
+    Row { name: DELIVERIES, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
+    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, EVM, LINE] },
+    Row { name: INDEXER, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, EVM, LINE] },
+    Row { name: TRIGGERS, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, DELIVERIES] },
     Row {
         name: API,
         layer: 4,
-        may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, ANCHOR, INDEXER, TRIGGERS],
+        may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS],
     },
     Row {
         name: NODE,
         layer: 5,
-        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, SCHEMAS, ANCHOR, INDEXER, TRIGGERS, API],
+        may_use: &[
+            TYPES, VES, RUNTIME, STORE, EVM, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, API,
+        ],
     },
     Row {
         name: CLI,
         layer: 6,
-        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, ANCHOR, INDEXER, TRIGGERS, API, NODE],
+        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, API, NODE],
     },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];

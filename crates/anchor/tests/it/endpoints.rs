@@ -2,7 +2,7 @@
 //!
 //! That an endpoint is away is in `faults`.
 
-use bowline_store::SendState;
+use bowline_anchor::tables::SendState;
 use bowline_types::Secret;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

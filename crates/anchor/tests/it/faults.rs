@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowline_anchor::Service;
 use bowline_anchor::abi::BowlineAnchor::{Commitment as OnChain, commitBatchCall, setCommitterCall};
-use bowline_store::{AnchorStore as _, ReportOutcome, ReportedAnchor, SendState};
+use bowline_anchor::tables::{ReportOutcome, ReportedAnchor, SendState};
 use bowline_types::{EvmHash, Secret};
 use bowline_ves::{Commitment, Hash, Tree};
 use serde_json::json;
@@ -89,7 +89,7 @@ async fn a_reorganization_that_removes_a_transaction_is_noticed() {
     let rows = rig.all_anchored(stream).await;
     assert_eq!(rig.on_chain(stream).await, 2);
     // The same transaction was sent again: nothing was signed anew.
-    let sends = rig.store.sends_of(rows[0].commitment.commitment.batch_id).await.unwrap();
+    let sends = rig.tables().sends_of(rows[0].commitment.commitment.batch_id).await.unwrap();
     assert_eq!(sends.len(), 1);
 }
 
@@ -105,7 +105,7 @@ async fn a_reorganization_that_puts_another_transaction_in_its_place_makes_a_new
     rig.chain.anvil.call("anvil_reorg", json!([1, [[other, 0]]])).await;
     let rows = rig.all_anchored(stream).await;
     assert_eq!(rig.on_chain(stream).await, 2);
-    let sends = rig.store.sends_of(rows[0].commitment.commitment.batch_id).await.unwrap();
+    let sends = rig.tables().sends_of(rows[0].commitment.commitment.batch_id).await.unwrap();
     let states: Vec<SendState> = sends.iter().map(|send| send.state).collect();
     assert_eq!(states, [SendState::Void, SendState::Anchored]);
     assert!(sends[0].reason.as_ref().unwrap().contains("nonce"), "{:?}", sends[0].reason);
@@ -142,7 +142,7 @@ async fn a_stuck_transaction_is_replaced_by_one_that_pays_more() {
     let _running = rig.start();
     rig.until_sends(stream, SendState::Open).await;
     let sent = soon(|| async {
-        let sends = rig.store.live_sends().await.unwrap();
+        let sends = rig.tables().live_sends().await.unwrap();
         sends.into_iter().next().filter(|send| send.transactions.len() > 1)
     })
     .await;
@@ -262,7 +262,7 @@ async fn a_transaction_that_is_reverted_in_its_block_has_no_effect_and_is_tried_
     rig.chain.send_first(rig.chain.owner, &forbid).await;
     rig.chain.anvil.mine(1).await;
     let sends = soon(|| async {
-        let sends = rig.store.sends_of(made[0].commitment.batch_id).await.unwrap();
+        let sends = rig.tables().sends_of(made[0].commitment.batch_id).await.unwrap();
         sends.first().filter(|send| send.state == SendState::Void).cloned()
     })
     .await;

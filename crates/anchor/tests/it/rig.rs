@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_anchor::tables::{AnchorFilter, AnchorRow, AnchorStore, SendState};
 use bowline_anchor::{Config, Dependencies, Handle, Service, Steps};
 use bowline_line::{CommitRange, Commitments};
 use bowline_runtime::{Shutdown, SystemClock};
 use bowline_store::{
-    AnchorFilter, AnchorRow, AnchorStore as _, CommitmentOrigin, CommitmentRecord, LineStore, SendState,
-    SqliteConfig, SqliteStore, VerifiedBatch,
+    CommitmentOrigin, CommitmentRecord, EventStore as _, LineStore, SqliteConfig, SqliteStore, VerifiedBatch,
 };
 use bowline_types::{AgentId, EventId, Secret, StoreId, StreamId, TenantId, Timestamp};
 use bowline_ves::{Draft, SecretKey, SequencerSigner, VerifiedEvent, event_signing_hash, sign_envelope};
@@ -114,12 +114,16 @@ impl Rig {
         Running { handle, task }
     }
 
+    pub(crate) fn tables(&self) -> Arc<dyn AnchorStore> {
+        bowline_anchor::tables::open(&self.store.engine())
+    }
+
     pub(crate) fn dependencies(&self) -> Dependencies {
         Dependencies { store: self.line(), clock: Arc::new(SystemClock), steps: None }
     }
 
     pub(crate) async fn rows(&self, stream: StreamId) -> Vec<AnchorRow> {
-        self.store.anchor_rows(AnchorFilter { stream, after: 0, limit: 20_000 }).await.unwrap()
+        self.tables().anchor_rows(AnchorFilter { stream, after: 0, limit: 20_000 }).await.unwrap()
     }
 
     /// Waits until all commitments of a stream are final; blocks are made until they are.

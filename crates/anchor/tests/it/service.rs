@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use bowline_anchor::tables::{SendOrigin, SendState};
 use bowline_anchor::{Kind, Progress};
 use bowline_line::Correction;
-use bowline_store::{AnchorStore as _, SendOrigin, SendState};
 
 use crate::rig::{Rig, new_stream};
 use crate::support::{Chain, soon};
@@ -65,7 +65,7 @@ async fn an_original_contract_takes_anchors_too_and_is_asked_before_it_gets_one(
     assert!(verified.on_chain && verified.kind == Kind::Original);
     running.kill().await;
     // Another store with the same commitments finds them there instead of sending them again.
-    let sends = rig.store.sends_of(made[0].commitment.batch_id).await.unwrap();
+    let sends = rig.tables().sends_of(made[0].commitment.batch_id).await.unwrap();
     assert_eq!((sends.len(), sends[0].origin), (1, SendOrigin::Own));
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bowline_anchor::tables::SendState;
 use bowline_anchor::{Step, Steps};
-use bowline_store::{AnchorStore as _, SendState};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -98,6 +98,6 @@ async fn a_recorded_transaction_that_the_chain_refuses_gives_way_to_smaller_ones
     rig.until_trouble(&running, "SEND_REFUSED").await;
     let rows = rig.all_anchored(stream).await;
     assert!(rows.iter().all(|row| row.shared_by < 20) && rig.on_chain(stream).await == 20);
-    let sends = rig.store.sends_of(made[0].commitment.batch_id).await.unwrap();
+    let sends = rig.tables().sends_of(made[0].commitment.batch_id).await.unwrap();
     assert_eq!((sends[0].state, sends.len() > 1), (SendState::Void, true), "{sends:?}");
 }

@@ -213,7 +213,7 @@ impl Authenticator {
 
     /// The epoch of the API keys as far as this process has heard of it: at most a second late.
     fn epoch(&self) -> u64 {
-        self.store.changes().epoch(ChangeKind::ApiKeys)
+        self.store.changes().epoch(ChangeKind::API_KEYS)
     }
 
     fn is_fresh(&self, cached: &Cached) -> bool {

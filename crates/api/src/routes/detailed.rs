@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
+use bowline_anchor::tables::AnchorBacklog;
 use bowline_line::checks::{
     AnchorFacts, BreakerFacts, CacheFacts, ClientFacts, DiskFacts, FollowerFacts, ListenFacts, NodeFacts,
     PoolFacts, ProcessFacts, QueueFacts, SequencerFacts, StoreAnswer, StreamLag, StreamsFacts,
 };
 use bowline_runtime::{BreakerState, Samples};
-use bowline_store::{AnchorBacklog, Permission, StreamHead, schema_version};
+use bowline_store::{Permission, StreamHead};
 use bowline_types::Timestamp;
 
 use super::figures;
@@ -52,7 +53,7 @@ pub(super) async fn detailed(
     };
     let backlog = match reachable {
         true => {
-            let backlog = tokio::time::timeout(STORE_TIME_MAX, api.line.store.anchor_backlog()).await;
+            let backlog = tokio::time::timeout(STORE_TIME_MAX, api.anchors.backlog()).await;
             backlog.ok().and_then(Result::ok)
         }
         false => None,
@@ -72,10 +73,10 @@ pub(super) async fn detailed(
         uptime_secs: api.started.elapsed().as_secs(),
         draining,
         store: StoreAnswer {
-            engine: api.line.store.engine().to_owned(),
+            engine: api.line.store.engine().name().to_owned(),
             reachable,
             response_time_ms,
-            schema_version: schema_version(),
+            schema_version: api.line.store.schema_version(),
         },
         pool: pool(&metrics),
         queue: QueueFacts {

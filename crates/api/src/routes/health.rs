@@ -114,7 +114,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     let body = Readiness {
         status: if failing.is_empty() { "ready" } else { "not_ready" },
         database: if connected { "connected" } else { "disconnected" },
-        engine: api.line.store.engine(),
+        engine: api.line.store.engine().name(),
         response_time_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         failing: failing.clone(),
     };
@@ -141,7 +141,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Value> {
         "service": SERVICE,
         "version": env!("CARGO_PKG_VERSION"),
         "roles": api.roles,
-        "engine": api.line.store.engine(),
+        "engine": api.line.store.engine().name(),
         "uptime_secs": api.started.elapsed().as_secs(),
         "draining": api.drain.has_begun(),
         "chains": figures::chains(&api),

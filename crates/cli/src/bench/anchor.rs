@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bowline_anchor::tables::{AnchorFilter, SendState};
 use bowline_anchor::{Config, Dependencies, Service};
 use bowline_line::{CommitRange, Commitments};
 use bowline_node::open_store;
 use bowline_runtime::{Clock, Shutdown, SystemClock};
-use bowline_store::{AnchorFilter, CommitmentOrigin, LineStore, SendState};
+use bowline_store::{CommitmentOrigin, LineStore};
 use bowline_types::{StoreId, StreamId, TenantId};
 use bowline_ves::{SecretKey, SequencerSigner};
 use clap::Args;
@@ -139,7 +140,10 @@ async fn measure(context: &Context, rpc_url: Option<&str>, run: &Run) -> Result<
     let bar = progress::count(context.quiet(), Some(run.commitments));
     bar.set_message("anchors");
     loop {
-        let backlog = store.anchor_backlog().await.map_err(|error| failed(&error))?;
+        let backlog = bowline_anchor::tables::open(&store.engine())
+            .anchor_backlog()
+            .await
+            .map_err(|error| failed(&error))?;
         bar.set_position(backlog.anchored);
         if backlog.anchored == run.commitments {
             break;
@@ -190,7 +194,12 @@ async fn spent(store: &dyn LineStore, streams: &[StreamId]) -> Result<(u64, u64)
     let mut gas = std::collections::HashMap::new();
     for stream in streams {
         let filter = AnchorFilter { stream: *stream, after: 0, limit: 1_000_000 };
-        for send in store.anchor_rows(filter).await?.into_iter().filter_map(|row| row.send) {
+        for send in bowline_anchor::tables::open(&store.engine())
+            .anchor_rows(filter)
+            .await?
+            .into_iter()
+            .filter_map(|row| row.send)
+        {
             if send.state == SendState::Anchored {
                 gas.insert(send.send_id, send.mined.and_then(|mined| mined.gas_used).unwrap_or(0));
             }

@@ -131,7 +131,7 @@ pub(super) async fn fill(
             VerifiedEvent { envelope, signing_hash, created_at: SystemClock.now() }
         };
         let events = (start..events.min(start + FILL_EVENTS)).map(event).collect();
-        let batch = VerifiedBatch { events, keys_epoch: store.changes().epoch(ChangeKind::AgentKeys) };
+        let batch = VerifiedBatch { events, keys_epoch: store.changes().epoch(ChangeKind::AGENT_KEYS) };
         let appended = store.append(batch, Arc::clone(signer), SystemClock.now()).await;
         appended.map_err(|error| Failure::no(error.to_string()))?;
         bar.set_position(start + FILL_EVENTS);

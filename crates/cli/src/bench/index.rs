@@ -138,7 +138,7 @@ async fn index_all(
     let head = store.head(chain_stream(CHAIN)).await.map_err(|e| failed(&e))?.map_or(0, |head| head.head);
     tasks.shutdown().begin();
     tasks.join(Duration::from_secs(30)).await.map_err(|e| failed(&e))?;
-    let engine = store.engine();
+    let engine = store.engine().name();
     store.close().await;
     if head != logs {
         return Err(Failure::no(format!("{head} events are on the line instead of {logs}")));

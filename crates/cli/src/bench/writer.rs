@@ -70,7 +70,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
         }
         let event = verify(envelope, Ok(&public)).map_err(|r| Failure::no(r.rejection.to_string()))?;
         let batch =
-            VerifiedBatch { events: vec![event], keys_epoch: store.changes().epoch(ChangeKind::AgentKeys) };
+            VerifiedBatch { events: vec![event], keys_epoch: store.changes().epoch(ChangeKind::AGENT_KEYS) };
         let appended = store.append(batch, Arc::clone(&signer), SystemClock.now()).await;
         appended.map_err(|error| Failure::no(error.to_string()))?;
         written += 1;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bowline_deliveries::{ArrivedWebhook, new_signing_secret};
 use bowline_runtime::{Clock as _, SystemClock};
-use bowline_triggers::{ArrivedWebhook, new_signing_secret};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bowline_anchor::checks::AnchorFacts;
 use bowline_anchor::status::Status;
+use bowline_deliveries::checks::{DeliveryFacts, RedisFacts};
+use bowline_deliveries::{RedisConfig, RedisQueue};
 use bowline_indexer::checks::{ChainFacts, IndexerFacts};
 use bowline_line::checks::{Answer, ClockOffset, LineFacts, NodeFacts};
 use bowline_node::DataFolder;
 use bowline_runtime::{Clock, Samples, Seen, SystemClock};
-use bowline_store::{
-    Diagnostics, PostgresInspector, RedisConfig, RedisQueue, Scope, SqliteInspector, StoreFacts,
-};
-use bowline_triggers::checks::{RedisFacts, TriggerFacts};
+use bowline_store::{Diagnostics, PostgresInspector, Scope, SqliteInspector, StoreFacts};
+use bowline_triggers::checks::TriggerFacts;
 use bowline_types::Timestamp;
 use serde_json::Value;
 
@@ -107,13 +107,18 @@ async fn chains(client: &Client, path: &[&str]) -> Seen<Vec<ChainFacts>> {
     serde_json::from_value(chains.clone()).map_err(|error| format!("it is not understood: {error}"))
 }
 
-/// The facts of triggers and deliveries.
-pub(super) async fn triggers(options: &Options, line: &LineFacts) -> TriggerFacts {
+/// The facts of triggers.
+pub(super) fn triggers(line: &LineFacts) -> TriggerFacts {
+    TriggerFacts { store: line.store.clone(), now: SystemClock.now() }
+}
+
+/// The facts of deliveries.
+pub(super) async fn deliveries(options: &Options, line: &LineFacts) -> DeliveryFacts {
     let redis = match &options.redis_url {
         Some(url) => Some(redis(url).await),
         None => None,
     };
-    TriggerFacts { store: line.store.clone(), redis, now: SystemClock.now() }
+    DeliveryFacts { store: line.store.clone(), redis, now: SystemClock.now() }
 }
 
 async fn redis(url: &str) -> Seen<RedisFacts> {
@@ -203,7 +208,9 @@ async fn inspector(
     node: &Seen<NodeFacts>,
 ) -> Seen<Arc<dyn Diagnostics>> {
     if let Some(url) = &options.database_url {
-        let connecting = tokio::time::timeout(CONNECT_TIME_MAX, PostgresInspector::connect(url)).await;
+        let connecting =
+            tokio::time::timeout(CONNECT_TIME_MAX, PostgresInspector::connect(url, bowline_node::schema()))
+                .await;
         let connected =
             connecting.map_err(|_| format!("no connection within {} s", CONNECT_TIME_MAX.as_secs()))?;
         return connected.map_err(|error| error.to_string());
@@ -216,7 +223,7 @@ async fn inspector(
         let place = file.display();
         return Err(format!("there is no {place} on this machine: give --data or --database-url"));
     }
-    SqliteInspector::open(&file).await.map_err(|error| error.to_string())
+    SqliteInspector::open(&file, bowline_node::schema()).await.map_err(|error| error.to_string())
 }
 
 async fn ask(inspector: &dyn Diagnostics, options: &Options) -> (Seen<StoreFacts>, Seen<ClockOffset>) {

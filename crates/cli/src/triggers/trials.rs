@@ -124,7 +124,7 @@ fn masked(trigger: &Value) -> (Value, bool) {
     let (mut masked, mut has_secrets) = (trigger.clone(), false);
     let actions = masked.get_mut("actions").and_then(Value::as_array_mut).into_iter().flatten();
     for config in actions.filter_map(|action| action.get_mut("config")?.as_object_mut()) {
-        has_secrets |= bowline_triggers::mask_secrets(config);
+        has_secrets |= bowline_deliveries::mask_secrets(config);
     }
     (masked, has_secrets)
 }

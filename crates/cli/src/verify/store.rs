@@ -79,11 +79,12 @@ impl StorePlace {
                     .next("name the data folder with --data, or a database with --database-url"))
             }
             Self::File(path) => {
-                let opened = SqliteSnapshot::open(path).await;
+                let opened = SqliteSnapshot::open(path, &bowline_node::schema()).await;
                 opened.map(|found| Box::new(found) as _).map_err(|error| unreadable(&path.display(), &error))
             }
             Self::Database(url) => {
-                let opened = PostgresSnapshot::open(url.reveal(), "bowline verify").await;
+                let opened =
+                    PostgresSnapshot::open(url.reveal(), "bowline verify", &bowline_node::schema()).await;
                 opened.map(|found| Box::new(found) as _).map_err(|error| unreadable(&"the database", &error))
             }
         }

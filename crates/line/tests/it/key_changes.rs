@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use bowline_line::{AppendError, Verdicts};
+use bowline_store::EventStore as _;
 use bowline_store::{
     AgentKeyName, AgentKeyRecord, AgentKeyStatus, ChangedKey, KeyChange, KeyRotation, KeyStore, LineStore,
     RegisterKey, Retire, RotatedKey, StoreError, VerifiedBatch,

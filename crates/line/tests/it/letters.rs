@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bowline_line::{DeadLetterConfig, FollowError, Follower, FollowerService, PutAside, RetryOutcome};
+use bowline_line::{DeadLetterConfig, RetryOutcome};
 use bowline_runtime::Shutdown;
+use bowline_store::KeyStore as _;
 use bowline_store::{
     AgentKeyRecord, AgentKeyStatus, AppendOutcome, DeadLetter, LetterFilter, LetterOrder, LetterReason,
     LetterStatus, LineStore, StoredEvent,
@@ -114,77 +115,4 @@ async fn answers_never_wait_for_letters() {
     full.stop().await;
     assert_eq!(count(&full).await, 0);
     line.stop().await;
-}
-
-/// Takes pages, but for those that hold its poison.
-#[derive(Debug, Clone, Default)]
-struct Picky {
-    pages: Arc<Mutex<Vec<(u64, u64)>>>,
-    refusals: Arc<Mutex<u32>>,
-    healed: Arc<AtomicBool>,
-}
-
-const POISON: u64 = 3;
-
-#[async_trait]
-impl Follower for Picky {
-    fn name(&self) -> &'static str {
-        "picky"
-    }
-
-    async fn take(&mut self, _: StreamId, events: &[StoredEvent]) -> Result<(), FollowError> {
-        let numbers: Vec<u64> = events.iter().map(|event| event.receipt.sequence_number).collect();
-        if numbers.contains(&POISON) && !self.healed.load(Ordering::SeqCst) {
-            *self.refusals.lock().unwrap() += 1;
-            return Err(FollowError::Poison {
-                sequence_number: POISON,
-                problem: "not to my taste".to_owned(),
-            });
-        }
-        self.pages.lock().unwrap().push((numbers[0], numbers[numbers.len() - 1]));
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn poison_is_put_aside_only_where_that_is_asked_for_and_taken_back() {
-    for asked_for in [false, true] {
-        let line = Line::start().await;
-        let stream = new_stream();
-        line.grow(stream, 6).await;
-        let picky = Picky::default();
-        let service =
-            FollowerService::new(picky.clone(), Arc::clone(&line.store) as _, Duration::from_millis(10));
-        let put_aside = PutAside::after(3, &DeadLetterConfig::default(), Arc::clone(&line.clock) as _);
-        let service = if asked_for { service.putting_aside(put_aside) } else { service };
-        let shutdown = Shutdown::new();
-        let ended = tokio::spawn(service.run(shutdown.clone()));
-        let cursor = async || line.store.cursor("picky", stream).await.unwrap();
-        if asked_for {
-            until(6, cursor).await;
-            assert_eq!(*picky.refusals.lock().unwrap(), 3);
-            assert_eq!(*picky.pages.lock().unwrap(), [(1, 2), (4, 6)]);
-            let [letter] = letters(&line).await.try_into().unwrap();
-            assert_eq!(
-                (letter.letter.reason, letter.letter.follower.as_str()),
-                (LetterReason::HandlerError, "picky")
-            );
-            assert_eq!(letter.letter.sequence_number, Some(POISON));
-            // A retry hands it to the follower, which may refuse it again.
-            assert_eq!(retry(&line, vec![letter.id]).await, [RetryOutcome::Handed]);
-            until(Some(1), async || letters(&line).await.first().map(|letter| letter.retry_count)).await;
-            picky.healed.store(true, Ordering::SeqCst);
-            assert_eq!(retry(&line, vec![letter.id]).await, [RetryOutcome::Handed]);
-            until(0, async || count(&line).await).await;
-            assert_eq!(picky.pages.lock().unwrap().last(), Some(&(POISON, POISON)));
-        } else {
-            until(true, async || *picky.refusals.lock().unwrap() > 4).await;
-            assert_eq!((cursor().await, count(&line).await), (0, 0));
-            picky.healed.store(true, Ordering::SeqCst);
-            until(6, cursor).await;
-        }
-        shutdown.begin();
-        soon(ended).await.unwrap().unwrap();
-        line.stop().await;
-    }
 }

@@ -11,7 +11,6 @@ mod checks;
 mod commitments;
 mod committer;
 mod events;
-mod follower;
 mod key_changes;
 mod letters;
 mod proofs;

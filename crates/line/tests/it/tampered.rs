@@ -3,8 +3,8 @@
 //! What is not tampered with goes to SQLite as it is, and so does the contract: a tampered call is either
 //! refused before it reaches the store or answered from what the store said.
 
-mod anchors;
 mod jobs;
+mod leases;
 mod letters;
 mod registries;
 mod sources;
@@ -15,14 +15,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
-    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, SqliteStore, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
+    AppendReport, Changes, CommitmentFilter, CommitmentOrigin, CommitmentRecord, CommitmentStore, CursorLag,
+    CursorRecord, CursorStore, Engine, EventStore, InsertCommitment, LineStore, Page, ReadQuery, SqliteStore,
+    StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
 };
-use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
+use bowline_types::{BatchId, EventId, StreamId, Timestamp};
 use bowline_ves::{Commitment, Hash, SequencerSigner};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::support::soon;
 
@@ -127,10 +126,33 @@ fn refusal<A>(hook: &Hook<A>, argument: A) -> Result<(), StoreError> {
 
 #[async_trait]
 impl LineStore for TamperedStore {
-    fn engine(&self) -> &'static str {
+    fn engine(&self) -> Engine {
         self.store.engine()
     }
 
+    fn schema_version(&self) -> i64 {
+        self.store.schema_version()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    fn tail(&self) -> &Tail {
+        if self.deaf.load(Ordering::SeqCst) { &self.silence } else { self.store.tail() }
+    }
+
+    fn changes(&self) -> &Changes {
+        if self.deaf.load(Ordering::SeqCst) { &self.standstill } else { self.store.changes() }
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+#[async_trait]
+impl EventStore for TamperedStore {
     async fn append(
         &self,
         batch: VerifiedBatch,
@@ -171,7 +193,10 @@ impl LineStore for TamperedStore {
         }
         self.store.leaves(stream, start, end).await
     }
+}
 
+#[async_trait]
+impl CommitmentStore for TamperedStore {
     async fn insert_commitment(
         &self,
         commitment: Commitment,
@@ -204,49 +229,10 @@ impl LineStore for TamperedStore {
     async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.commitment_upper_levels(batch_id).await
     }
+}
 
-    async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
-        self.store.register_agent_key(key).await
-    }
-
-    async fn agent_key(
-        &self,
-        tenant_id: TenantId,
-        agent_id: AgentId,
-        key_id: u32,
-    ) -> Result<Option<AgentKeyRecord>, StoreError> {
-        self.key_look_ups.fetch_add(1, Ordering::SeqCst);
-        if self.keys_away.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("for the test".to_owned()));
-        }
-        let mut key = self.store.agent_key(tenant_id, agent_id, key_id).await?;
-        if let Some(key) = key.as_mut().filter(|_| self.revoked.load(Ordering::SeqCst)) {
-            key.status = AgentKeyStatus::Revoked;
-        }
-        Ok(key)
-    }
-
-    async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
-        self.store.put_api_key(key).await
-    }
-
-    async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.store.api_key(key_hash).await
-    }
-
-    async fn register_sequencer_key(
-        &self,
-        sequencer_id: Uuid,
-        public_key: [u8; 32],
-        now: Timestamp,
-    ) -> Result<SequencerKeyRecord, StoreError> {
-        self.store.register_sequencer_key(sequencer_id, public_key, now).await
-    }
-
-    async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.store.sequencer_keys().await
-    }
-
+#[async_trait]
+impl CursorStore for TamperedStore {
     async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
         self.store.cursor(follower, stream).await
     }
@@ -259,19 +245,12 @@ impl LineStore for TamperedStore {
         self.store.advance_cursor(cursor).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
-    }
-
-    fn tail(&self) -> &Tail {
-        if self.deaf.load(Ordering::SeqCst) { &self.silence } else { self.store.tail() }
-    }
-
-    fn changes(&self) -> &Changes {
-        if self.deaf.load(Ordering::SeqCst) { &self.standstill } else { self.store.changes() }
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+    async fn lagging(
+        &self,
+        follower: &str,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<CursorLag>, StoreError> {
+        self.store.lagging(follower, after, limit).await
     }
 }

@@ -12,7 +12,7 @@ mod keys;
 
 use std::sync::Arc;
 
-use bowline_store::{CommitmentTrace, EventTrace, Snapshot, StoreError, StreamTrace, schema_version};
+use bowline_store::{CommitmentTrace, EventTrace, Snapshot, StoreError, StreamTrace};
 use bowline_types::{StreamId, Timestamp};
 use rayon::prelude::*;
 
@@ -20,6 +20,7 @@ use self::commitments::{Chain, Coverage};
 use self::event::Judged;
 pub use self::finding::{FINDINGS_MAX, Finding, FindingKind, Findings};
 use self::keys::{KeyRing, PageKeys};
+use crate::store::schema;
 
 /// Events of one page: enough for all cores, few enough to hold.
 const PAGE_EVENTS: usize = 4_096;
@@ -77,8 +78,9 @@ pub async fn audit(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<AuditReport, StoreError> {
     let found = snapshot.schema_version();
-    if found < schema_version() {
-        return Err(StoreError::NeedsMigration { found, needed: schema_version() });
+    let needed = schema().version();
+    if found < needed {
+        return Err(StoreError::NeedsMigration { found, needed });
     }
     let mut audit = Audit::new(snapshot, scope).await?;
     audit.engine().await?;
@@ -277,7 +279,7 @@ impl<'s> Audit<'s> {
 
     /// Where commitments' marks and the sends that gave them tell different things.
     async fn anchors(&mut self) -> Result<(), StoreError> {
-        for found in self.snapshot.anchor_breaks(self.scope.stream, FINDINGS_MAX).await? {
+        for found in bowline_anchor::audit::breaks(self.snapshot, self.scope.stream, FINDINGS_MAX).await? {
             let (expected, there) = match (found.is_marked, found.place) {
                 (true, _) => ("an anchored send that gave the mark", "none that gave it"),
                 (false, Some(_)) => ("the mark of an anchored send", "no mark"),

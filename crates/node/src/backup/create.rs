@@ -15,6 +15,7 @@ use super::manifest::MANIFEST_FILE;
 use super::transfer::FileWriter;
 use super::{BackupError, BackupFile, BackupId, Destination, FileRole, Manifest, Progress, StreamMark};
 use crate::data::DataFolder;
+use crate::store::schema;
 
 /// The database's file within a backup.
 const DATABASE_ENTRY: &str = "bowline.db.gz";
@@ -94,7 +95,7 @@ async fn write_sqlite(
     let scratch = scratch_folder(destination, &id).await?;
     let copy = scratch.path().join("bowline.db");
     copy_beside(source, &copy, progress).await?;
-    let mut snapshot = SqliteSnapshot::open(&copy).await?;
+    let mut snapshot = SqliteSnapshot::open(&copy, &schema()).await?;
     let mut manifest = Manifest::new(id, "sqlite", snapshot.schema_version(), now);
     manifest.streams = marks(&mut snapshot).await?;
     drop(snapshot);
@@ -146,11 +147,11 @@ async fn write_postgres(
     now: Timestamp,
     progress: Progress<'_>,
 ) -> Result<Manifest, BackupError> {
-    let mut snapshot = PostgresSnapshot::open(url.reveal(), "bowline backup").await?;
+    let mut snapshot = PostgresSnapshot::open(url.reveal(), "bowline backup", &schema()).await?;
     let mut manifest = Manifest::new(id, "postgres", snapshot.schema_version(), now);
     manifest.streams = marks(&mut snapshot).await?;
     let mut done = 0;
-    for table in snapshot.tables().await? {
+    for table in snapshot.tables(&schema()).await? {
         let mut count = |bytes| {
             done += bytes;
             progress(done, None);

@@ -21,6 +21,7 @@ use super::verify::{Meter, judge, judge_file, load, unpack};
 use super::{BackupError, BackupId, Destination, FileRole, Manifest, Progress, keep};
 use crate::audit::{AuditReport, AuditScope};
 use crate::data::DataFolder;
+use crate::store::schema;
 
 /// Where a store is brought back to.
 #[derive(Debug, Clone)]
@@ -124,6 +125,7 @@ pub async fn restore_backup(
         RestoreTo::DataFolder => work.into_folder(options, &mut meter).await,
         RestoreTo::Database { url, application_name } => {
             let target = RestoreTarget {
+                schema: schema(),
                 url: url.reveal().to_owned(),
                 schema_version: work.manifest.schema_version,
                 label: work.label.label(),

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use bowline_store::{
     PostgresRestore, RestoreTarget, Snapshot, SqliteConfig, SqliteSnapshot, SqliteStore, TableLayout,
-    schema_version,
 };
 use bowline_types::Secret;
 use tokio::io::AsyncWriteExt;
@@ -18,6 +17,7 @@ use super::rows::RowCounter;
 use super::transfer::read_file;
 use super::{BackupError, BackupFile, BackupId, Destination, FileRole, Manifest, Progress, keep};
 use crate::audit::{AuditReport, AuditScope, audit};
+use crate::store::schema;
 
 /// Where a backup may be unpacked to be looked at.
 #[derive(Debug, Clone, Default)]
@@ -119,13 +119,13 @@ pub(super) async fn judge_file(
     scope: AuditScope,
 ) -> Result<AuditReport, BackupError> {
     let unusable = |error| BackupError::Faulty(format!("it can't be opened: {error}"));
-    let mut snapshot = SqliteSnapshot::open(file).await.map_err(unusable)?;
-    if snapshot.schema_version() < schema_version() {
+    let mut snapshot = SqliteSnapshot::open(file, &schema()).await.map_err(unusable)?;
+    if snapshot.schema_version() < schema().version() {
         drop(snapshot);
-        let config = SqliteConfig { readers: 1, ..SqliteConfig::at(file) };
+        let config = SqliteConfig { readers: 1, schema: schema(), ..SqliteConfig::at(file) };
         let (store, _) = SqliteStore::open(config).await.map_err(unusable)?;
         bowline_store::LineStore::close(&store).await;
-        snapshot = SqliteSnapshot::open(file).await.map_err(unusable)?;
+        snapshot = SqliteSnapshot::open(file, &schema()).await.map_err(unusable)?;
     }
     judge(&mut snapshot, manifest, scope).await
 }
@@ -155,6 +155,7 @@ async fn judge_tables(
     meter: &mut Meter<'_>,
 ) -> Result<AuditReport, BackupError> {
     let mut restore = PostgresRestore::begin(RestoreTarget {
+        schema: schema(),
         url: url.reveal().to_owned(),
         schema_version: manifest.schema_version,
         label: manifest.id.label(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bowline_anchor::AnchorChapters;
 use bowline_api::{Drain, Serves};
+use bowline_deliveries::DeliveryChapters;
 use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_line::{AutoCommit, PayloadCheck};
 use bowline_runtime::{Clock, SystemClock};
@@ -142,5 +143,6 @@ fn chapters(line: &bowline_line::Handle, anchors: bowline_anchor::Handle) -> Vec
         Arc::new(LineChapters::new(Arc::clone(&line.store), line.commitments.clone())),
         Arc::new(AnchorChapters::new(anchors)),
         Arc::new(TriggerChapters::new(Arc::clone(&line.store))),
+        Arc::new(DeliveryChapters::new(Arc::clone(&line.store))),
     ]
 }

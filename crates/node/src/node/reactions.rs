@@ -6,9 +6,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_deliveries::{Deliveries, RedisConfig, RedisQueue};
 use bowline_runtime::Tasks;
-use bowline_store::{RedisConfig, RedisQueue};
-use bowline_triggers::{Deliveries, DeliveryDependencies};
+use bowline_triggers::TriggerOwners;
 use uuid::Uuid;
 
 use super::Error;
@@ -40,10 +40,11 @@ impl Reactions {
         let redis = redis(config).await?;
         let deliveries = Deliveries::build(
             &config.triggers.delivery,
-            DeliveryDependencies {
+            bowline_deliveries::Dependencies {
                 store: Arc::clone(&line.store),
                 clock: Arc::clone(&line.clock),
                 queue: redis.clone(),
+                owners: vec![Arc::new(TriggerOwners::new(Arc::clone(&line.store)))],
                 secrets_key,
                 instance: instance.clone(),
             },

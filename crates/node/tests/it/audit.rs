@@ -2,10 +2,10 @@
 //!
 //! Every damage is done to a copy of one good store, and the findings must be those and no others.
 
-use bowline_node::{AuditReport, AuditScope, FindingKind, audit};
-use bowline_store::{
+use bowline_anchor::tables::{
     AnchorSend, AnchorTarget, MinedAt, ReportOutcome, ReportedAnchor, SendChange, SendOrigin, SendState,
 };
+use bowline_node::{AuditReport, AuditScope, FindingKind, audit};
 use bowline_types::{EvmAddress, EvmHash, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
 use uuid::Uuid;
@@ -308,8 +308,8 @@ async fn anchor(place: &Place, filled: Filled) {
     let ttl = std::time::Duration::from_secs(60);
     let lease = store.take_lease("anchors", Uuid::from_u128(1), ttl, at(0)).await.unwrap().unwrap();
     let target = AnchorTarget { chain_id: 1, contract: EvmAddress::new([5; 20]) };
-    store.choose_anchor_target(&lease, target, at(0)).await.unwrap();
-    let pending = store.pending_of(filled.small, 9).await.unwrap();
+    bowline_anchor::tables::open(&store.engine()).choose_anchor_target(&lease, target, at(0)).await.unwrap();
+    let pending = bowline_anchor::tables::open(&store.engine()).pending_of(filled.small, 9).await.unwrap();
     let tx_hash = EvmHash::new([3; 32]);
     let mined = MinedAt {
         tx_hash: Some(tx_hash),
@@ -335,11 +335,17 @@ async fn anchor(place: &Place, filled: Filled) {
         transactions: Vec::new(),
         batch_ids: pending.iter().map(|record| record.commitment.batch_id).collect(),
     };
-    store.record_send(&lease, send).await.unwrap();
-    store.change_send(&lease, send_id, SendChange::Anchored, at(1)).await.unwrap();
+    bowline_anchor::tables::open(&store.engine()).record_send(&lease, send).await.unwrap();
+    bowline_anchor::tables::open(&store.engine())
+        .change_send(&lease, send_id, SendChange::Anchored, at(1))
+        .await
+        .unwrap();
     let batch_id = store.last_commitment(filled.large).await.unwrap().unwrap().commitment.batch_id;
     let told = ReportedAnchor { batch_id, chain_id: 2, tx_hash, block_number: None, gas_used: None };
-    assert_eq!(store.report_anchor(told, at(1)).await.unwrap(), ReportOutcome::Recorded);
+    assert_eq!(
+        bowline_anchor::tables::open(&store.engine()).report_anchor(told, at(1)).await.unwrap(),
+        ReportOutcome::Recorded
+    );
     store.close().await;
 }
 

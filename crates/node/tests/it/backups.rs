@@ -336,7 +336,7 @@ pub(crate) async fn a_backup_of_an_old_schema_is_migrated_on_its_way(engine: Eng
     let database = (engine == Engine::Postgres).then_some(&target);
     let verified =
         verify_backup(&destination, None, &scratch(database), AuditScope::default(), &mut |_, _| ()).await;
-    assert_eq!(verified.unwrap().audit.unwrap().schema_version, bowline_store::schema_version());
+    assert_eq!(verified.unwrap().audit.unwrap().schema_version, bowline_node::schema().version());
     restore(&destination, &into(&target, &data_of(&target, spare.path()), false), None).await.unwrap();
     let store = target.open().await;
     assert_eq!(store.sequencer_keys().await.unwrap().len(), 1);

@@ -9,6 +9,7 @@
 mod audit;
 mod backups;
 mod place;
+mod upgrades;
 
 macro_rules! tests {
     ($engine:ident: $($file:ident { $($name:ident,)* })*) => {
@@ -48,5 +49,8 @@ on_both! {
         keys_go_along_only_when_asked_and_replace_none,
         the_newest_stay_and_what_was_not_finished_goes,
         a_backup_of_an_old_schema_is_migrated_on_its_way,
+    }
+    upgrades {
+        a_former_builds_store_is_taken_over_whole,
     }
 }

@@ -100,7 +100,11 @@ impl Place {
         match self {
             Self::Folder(_) => Arc::new(SqliteStore::open(SqliteConfig::at(self.file())).await.unwrap().0),
             Self::Database(_) => {
-                let config = PostgresConfig { connections_max: 4, ..PostgresConfig::at(self.url()) };
+                let config = PostgresConfig {
+                    connections_max: 4,
+                    schema: bowline_node::schema(),
+                    ..PostgresConfig::at(self.url())
+                };
                 Arc::new(PostgresStore::open(config).await.unwrap().0)
             }
         }
@@ -108,8 +112,12 @@ impl Place {
 
     pub(crate) async fn snapshot(&self) -> Box<dyn Snapshot> {
         match self {
-            Self::Folder(_) => Box::new(SqliteSnapshot::open(self.file()).await.unwrap()),
-            Self::Database(_) => Box::new(PostgresSnapshot::open(&self.url(), "test").await.unwrap()),
+            Self::Folder(_) => {
+                Box::new(SqliteSnapshot::open(self.file(), &bowline_node::schema()).await.unwrap())
+            }
+            Self::Database(_) => {
+                Box::new(PostgresSnapshot::open(&self.url(), "test", &bowline_node::schema()).await.unwrap())
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::MIGRATION_LOCK;
 use super::error::{refuse, refuse_commit};
-use super::snapshot::{PostgresSnapshot, connect};
-use crate::migrations::{MIGRATIONS, Migration, schema_version};
+use crate::migrations::{Migration, Schema};
+use crate::snapshot::postgres::{PostgresSnapshot, connect};
 use crate::{Snapshot, StoreError};
 
 /// A table and the columns that are copied: all but those that the database computes.
@@ -35,8 +35,8 @@ impl PostgresSnapshot {
     ///
     /// # Errors
     /// The database can't be read.
-    pub async fn tables(&mut self) -> Result<Vec<TableLayout>, StoreError> {
-        layouts(self.connection()).await.map_err(|e| refuse(&e))
+    pub async fn tables(&mut self, schema: &Schema) -> Result<Vec<TableLayout>, StoreError> {
+        layouts(self.client(), schema).await.map_err(|e| refuse(&e))
     }
 
     /// A table's rows as `COPY` gives them.
@@ -47,8 +47,7 @@ impl PostgresSnapshot {
         &mut self,
         table: &TableLayout,
     ) -> Result<BoxStream<'_, Result<Bytes, StoreError>>, StoreError> {
-        let copied =
-            self.connection().copy_out_raw(&table.copy("TO STDOUT")).await.map_err(|e| refuse(&e))?;
+        let copied = self.client().copy_out_raw(&table.copy("TO STDOUT")).await.map_err(|e| refuse(&e))?;
         Ok(copied.map(|chunk| chunk.map_err(|e| refuse(&e))).boxed())
     }
 }
@@ -64,6 +63,8 @@ pub struct RestoreTarget {
     pub label: String,
     /// The name that nodes show in `pg_stat_activity`.
     pub node_application_name: String,
+    /// The tables that this binary knows.
+    pub schema: Schema,
 }
 
 /// A restore under way: a transaction that holds new tables.
@@ -74,6 +75,7 @@ pub struct PostgresRestore {
     /// Where the tables are to be in the end.
     home: String,
     node_application_name: String,
+    schema: Schema,
 }
 
 /// A table that rows are being copied into.
@@ -112,8 +114,9 @@ impl PostgresRestore {
     /// The database can't be reached, the version is none that this binary knows, or a schema can't be made.
     pub async fn begin(target: RestoreTarget) -> Result<Self, StoreError> {
         let version = target.schema_version;
-        if !(1..=schema_version()).contains(&version) {
-            return Err(StoreError::NewerSchema { found: version, known: schema_version() });
+        let known = target.schema.version();
+        if !(1..=known).contains(&version) {
+            return Err(StoreError::NewerSchema { found: version, known });
         }
         let mut connection = connect(&target.url, "bowline restore").await?;
         let home = prepare(&mut connection, &target.label).await.map_err(|e| refuse(&e))?;
@@ -122,6 +125,7 @@ impl PostgresRestore {
             label: target.label,
             home,
             node_application_name: target.node_application_name,
+            schema: target.schema,
         };
         restore.migrate(|migration| migration.version <= version).await?;
         restore.empty().await?;
@@ -133,7 +137,7 @@ impl PostgresRestore {
     /// # Errors
     /// The connection broke.
     pub async fn tables(&mut self) -> Result<Vec<TableLayout>, StoreError> {
-        self.snapshot.tables().await
+        self.snapshot.tables(&self.schema).await
     }
 
     /// Begins to fill a table.
@@ -141,7 +145,7 @@ impl PostgresRestore {
     /// # Errors
     /// The connection broke.
     pub async fn load(&mut self, table: &TableLayout) -> Result<TableLoad<'_>, StoreError> {
-        let copy = self.snapshot.connection().copy_in_raw(&table.copy("FROM STDIN")).await;
+        let copy = self.snapshot.client().copy_in_raw(&table.copy("FROM STDIN")).await;
         Ok(TableLoad { copy: copy.map_err(|e| refuse(&e))? })
     }
 
@@ -150,11 +154,11 @@ impl PostgresRestore {
     /// # Errors
     /// A statement failed.
     pub async fn complete(&mut self) -> Result<(), StoreError> {
-        let connection = self.snapshot.connection();
+        let connection = self.snapshot.client();
         reset_identities(connection).await.map_err(|e| refuse(&e))?;
         let version = self.snapshot.schema_version();
         self.migrate(|migration| migration.version > version).await?;
-        self.snapshot.set_schema_version(schema_version());
+        self.snapshot.set_schema_version(self.schema.version());
         self.run("ANALYZE ves_events").await
     }
 
@@ -178,7 +182,7 @@ impl PostgresRestore {
              AND application_name IN ('bowline', 'api-gateway', 'event-processor', 'action-workers', 'ponder-indexers', $1)",
         )
         .bind(&self.node_application_name)
-        .fetch_one(self.snapshot.connection())
+        .fetch_one(self.snapshot.client())
         .await?;
         if sessions > 0 {
             return Ok(Some(RestoreObstacle::NodesConnected(sessions.unsigned_abs())));
@@ -194,7 +198,7 @@ impl PostgresRestore {
     /// Nothing was changed, unless it is [`StoreError::OutcomeUnknown`].
     pub async fn publish(mut self) -> Result<Option<String>, StoreError> {
         let aside = self.swap().await.map_err(|e| refuse(&e))?;
-        let committed = sqlx::raw_sql("COMMIT").execute(self.snapshot.connection()).await;
+        let committed = sqlx::raw_sql("COMMIT").execute(self.snapshot.client()).await;
         committed.map_err(|e| refuse_commit(&e))?;
         Ok(aside)
     }
@@ -215,13 +219,13 @@ impl PostgresRestore {
             self.move_tables(&home, &aside).await?;
             Some(aside)
         } else {
-            for table in present(self.snapshot.connection(), &self.home).await? {
+            for table in present(self.snapshot.client(), &self.schema, &self.home).await? {
                 let home = &self.home;
                 let drop = format!("DROP TABLE IF EXISTS {home}.{table} CASCADE");
-                sqlx::raw_sql(AssertSqlSafe(drop)).execute(self.snapshot.connection()).await?;
+                sqlx::raw_sql(AssertSqlSafe(drop)).execute(self.snapshot.client()).await?;
             }
             let home = self.home.clone();
-            for function in present_functions(self.snapshot.connection(), &home).await? {
+            for function in present_functions(self.snapshot.client(), &self.schema, &home).await? {
                 self.execute(&format!("DROP FUNCTION {home}.{function}()")).await?;
             }
             None
@@ -233,13 +237,13 @@ impl PostgresRestore {
     }
 
     async fn move_tables(&mut self, from: &str, to: &str) -> sqlx::Result<()> {
-        for table in present(self.snapshot.connection(), from).await? {
+        for table in present(self.snapshot.client(), &self.schema, from).await? {
             self.execute(&format!("ALTER TABLE {from}.{table} SET SCHEMA {to}")).await?;
         }
-        for view in present_views(self.snapshot.connection(), from).await? {
+        for view in present_views(self.snapshot.client(), &self.schema, from).await? {
             self.execute(&format!("ALTER VIEW {from}.{view} SET SCHEMA {to}")).await?;
         }
-        for function in present_functions(self.snapshot.connection(), from).await? {
+        for function in present_functions(self.snapshot.client(), &self.schema, from).await? {
             self.execute(&format!("ALTER FUNCTION {from}.{function}() SET SCHEMA {to}")).await?;
         }
         Ok(())
@@ -247,8 +251,8 @@ impl PostgresRestore {
 
     async fn home_has_rows(&mut self) -> sqlx::Result<bool> {
         let home = self.home.clone();
-        let connection = self.snapshot.connection();
-        for table in present(connection, &home).await? {
+        let connection = self.snapshot.client();
+        for table in present(connection, &self.schema, &home).await? {
             // These two hold rows in a store that nobody has used yet.
             if ["schema_migrations", "change_epochs"].contains(&table.as_str()) {
                 continue;
@@ -262,7 +266,8 @@ impl PostgresRestore {
     }
 
     async fn migrate(&mut self, due: impl Fn(&Migration) -> bool) -> Result<(), StoreError> {
-        for migration in MIGRATIONS.iter().filter(|migration| due(migration)) {
+        let schema = self.schema.clone();
+        for (_, migration) in schema.migrations().filter(|(_, migration)| due(migration)) {
             self.run(migration.postgres).await?;
             let version = migration.version;
             let noted = format!(
@@ -287,7 +292,7 @@ impl PostgresRestore {
     }
 
     async fn execute(&mut self, sql: &str) -> sqlx::Result<()> {
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.snapshot.connection()).await.map(drop)
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.snapshot.client()).await.map(drop)
     }
 }
 
@@ -322,60 +327,68 @@ async fn prepare(connection: &mut PgConnection, label: &str) -> sqlx::Result<Str
 }
 
 /// Every table that a migration makes.
-fn table_names() -> Vec<&'static str> {
-    made("CREATE TABLE ").chain(["schema_migrations"]).collect()
+fn table_names(known: &Schema) -> Vec<&'static str> {
+    made(known, "CREATE TABLE ").chain(["schema_migrations"]).collect()
 }
 
 /// Every function that a migration makes; none takes anything.
-fn function_names() -> Vec<&'static str> {
-    made("CREATE FUNCTION ").collect()
+fn function_names(known: &Schema) -> Vec<&'static str> {
+    made(known, "CREATE FUNCTION ").collect()
 }
 
 /// The names in the lines of migrations that begin like this.
-fn made(beginning: &'static str) -> impl Iterator<Item = &'static str> {
+fn made(known: &Schema, beginning: &'static str) -> impl Iterator<Item = &'static str> {
     let name = move |line: &'static str| {
         line.strip_prefix(beginning)?.trim_start_matches("IF NOT EXISTS ").split([' ', '(']).next()
     };
-    MIGRATIONS.iter().flat_map(|migration| migration.postgres.lines()).filter_map(name)
+    known.migrations().flat_map(|(_, migration)| migration.postgres.lines()).filter_map(name)
 }
 
 /// The line's functions that a schema holds.
-async fn present_functions(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+async fn present_functions(
+    connection: &mut PgConnection,
+    known: &Schema,
+    schema: &str,
+) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT proname::text FROM pg_proc WHERE proname = ANY($1) AND pronargs = 0
          AND pronamespace = $2::regnamespace ORDER BY 1",
     )
-    .bind(function_names())
+    .bind(function_names(known))
     .bind(schema)
     .fetch_all(connection)
     .await
 }
 
 /// The line's views that a schema holds.
-async fn present_views(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+async fn present_views(
+    connection: &mut PgConnection,
+    known: &Schema,
+    schema: &str,
+) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT relname::text FROM pg_class WHERE relkind = 'v' AND relname = ANY($1)
          AND relnamespace = $2::regnamespace ORDER BY 1",
     )
-    .bind(made("CREATE VIEW ").collect::<Vec<_>>())
+    .bind(made(known, "CREATE VIEW ").collect::<Vec<_>>())
     .bind(schema)
     .fetch_all(connection)
     .await
 }
 
 /// The line's tables that a schema holds, those with rows of their own and those made of partitions.
-async fn present(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+async fn present(connection: &mut PgConnection, known: &Schema, schema: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p') AND relname = ANY($1)
          AND relnamespace = $2::regnamespace ORDER BY 1",
     )
-    .bind(table_names())
+    .bind(table_names(known))
     .bind(schema)
     .fetch_all(connection)
     .await
 }
 
-async fn layouts(connection: &mut PgConnection) -> sqlx::Result<Vec<TableLayout>> {
+async fn layouts(connection: &mut PgConnection, known: &Schema) -> sqlx::Result<Vec<TableLayout>> {
     let rows = sqlx::query(
         "SELECT c.relname::text AS name,
                 array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
@@ -384,7 +397,7 @@ async fn layouts(connection: &mut PgConnection) -> sqlx::Result<Vec<TableLayout>
            AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
          GROUP BY c.relname ORDER BY c.relname",
     )
-    .bind(table_names())
+    .bind(table_names(known))
     .fetch_all(connection)
     .await?;
     rows.iter()
@@ -416,12 +429,13 @@ mod tests {
 
     #[test]
     fn every_table_of_the_migrations_is_known() {
-        let names = table_names();
+        let known = Schema::default();
+        let names = table_names(&known);
         for name in ["ves_events", "events", "sequence_counters", "change_epochs", "schema_migrations"] {
             assert!(names.contains(&name), "{name}");
         }
-        let made = MIGRATIONS.iter().map(|m| m.postgres.matches("CREATE TABLE").count()).sum::<usize>();
+        let made = known.migrations().map(|(_, m)| m.postgres.matches("CREATE TABLE").count()).sum::<usize>();
         assert_eq!(names.len(), made + 1);
-        assert!(function_names().contains(&"bowline_breaker_turned"));
+        assert!(function_names(&known).contains(&"bowline_breaker_turned"));
     }
 }

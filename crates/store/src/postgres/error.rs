@@ -11,7 +11,7 @@ use crate::StoreError;
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
 
 /// An error before the commit: nothing was changed.
-pub(super) fn refuse(error: &sqlx::Error) -> StoreError {
+pub fn refuse(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -60,7 +60,7 @@ fn exhausted(error: &sqlx::Error) -> StoreError {
 
 /// An error of a commit, or of a statement that is a transaction by itself: if the connection broke, nobody
 /// here knows how it ended.
-pub(super) fn refuse_commit(error: &sqlx::Error) -> StoreError {
+pub fn refuse_commit(error: &sqlx::Error) -> StoreError {
     match refuse(error) {
         StoreError::Unavailable(text) if !rolled_back(error) => StoreError::OutcomeUnknown(text),
         other => other,

@@ -38,19 +38,19 @@ const POLICY: BreakerPolicy = BreakerPolicy {
 
 /// Whether the database is there; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     breaker: CircuitBreaker,
     suspicion: Arc<Notify>,
 }
 
 impl Guard {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let breaker = CircuitBreaker::new(BREAKER, POLICY, Arc::new(SystemClock));
         Self { breaker, suspicion: Arc::default() }
     }
 
     /// Refuses at once while the database is away.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         match self.breaker.passes() {
             true => Ok(()),
             false => Err(StoreError::Unavailable(KNOWN_AWAY.to_owned())),
@@ -58,12 +58,12 @@ impl Guard {
     }
 
     /// Something went wrong that the database's absence would explain.
-    pub(super) fn suspect(&self) {
+    pub(crate) fn suspect(&self) {
         self.suspicion.notify_one();
     }
 
     /// Looks after every suspicion, and probes until the database answers.
-    pub(super) async fn watch(self, options: PgConnectOptions) {
+    pub(crate) async fn watch(self, options: PgConnectOptions) {
         loop {
             self.suspicion.notified().await;
             self.settle(&options).await;

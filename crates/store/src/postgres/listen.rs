@@ -10,12 +10,12 @@ use bowline_types::{StoreId, StreamId, TenantId};
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgNotification};
 
-use super::changes;
 use super::guard::Guard;
+use crate::changes::postgres as changes;
 use crate::{Changes, Tail};
 
 /// The channel that names a stream which has grown.
-pub(super) const CHANNEL: &str = "bowline_tail";
+pub(crate) const CHANNEL: &str = "bowline_tail";
 
 /// Milliseconds between two tries to listen again.
 const RETRY_MS: u64 = 500;
@@ -23,7 +23,7 @@ const RETRY_MS: u64 = 500;
 /// Between two looks at the epochs, in case a notification was lost.
 const EPOCHS_POLL: Duration = Duration::from_secs(1);
 
-pub(super) async fn listen(pool: PgPool, tail: Tail, changes: Changes, guard: Guard) {
+pub(crate) async fn listen(pool: PgPool, tail: Tail, changes: Changes, guard: Guard) {
     tokio::join!(hear_all(&pool, &tail, &changes, &guard), poll_epochs(&pool, &changes));
 }
 

@@ -3,57 +3,32 @@
 //! A stream's row in `sequence_counters` serializes its writers; whoever holds it sees every event before
 //! its own. `NOTIFY` tells the other processes that a stream grew, and a listener here hears it.
 
-mod anchors;
-mod append;
-mod budgets;
-mod changes;
-mod commitments;
-mod copy;
-mod dead_letters;
-mod diagnostics;
-mod error;
-mod guard;
-mod job_insert;
-mod jobs;
-mod key_lifecycle;
-mod keys;
-mod listen;
-mod matches;
-mod read;
-mod rows;
-mod schemas;
-mod snapshot;
-mod sources;
-mod triggers;
+pub(crate) mod copy;
+pub(crate) mod error;
+pub(crate) mod guard;
+pub(crate) mod listen;
+pub(crate) mod rows;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
-use uuid::Uuid;
+use tokio::task::JoinHandle;
 
-pub use self::copy::{PostgresRestore, RestoreObstacle, RestoreTarget, TableLayout, TableLoad};
-pub use self::diagnostics::PostgresInspector;
 use self::error::refuse;
 pub(crate) use self::guard::BREAKER;
 use self::guard::Guard;
-pub use self::snapshot::PostgresSnapshot;
-use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare, record_append};
-use crate::migrations::{AppliedMigration, pending};
-use crate::sequencing::Source;
-use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, ChangeKind, Changes, CommitmentFilter, CommitmentOrigin,
-    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch,
-};
+use crate::events::postgres::append::Contention;
+use crate::metrics::{DB_POOL_CONNECTIONS, DB_POOL_IDLE, DB_POOL_MAX, count_error, declare};
+use crate::migrations::{AppliedMigration, Schema};
+use crate::{Changes, Engine, LineStore, StoreError, Tail};
 
 /// Any number that no other user of the database takes for its advisory lock.
-const MIGRATION_LOCK: i64 = 0x626f_776c_696e_6501;
+pub(crate) const MIGRATION_LOCK: i64 = 0x626f_776c_696e_6501;
 
 /// Which database, and how much of it one process takes.
 #[derive(Debug, Clone)]
@@ -72,10 +47,12 @@ pub struct PostgresConfig {
     pub application_name: String,
     /// Whether missing migrations are applied.
     pub migrate: bool,
+    /// The tables that are to be there.
+    pub schema: Schema,
 }
 
 impl PostgresConfig {
-    /// That database, with the defaults.
+    /// That database, with the defaults and the line's tables alone.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -85,6 +62,7 @@ impl PostgresConfig {
             lock_ms_max: 10_000,
             application_name: "bowline".to_owned(),
             migrate: true,
+            schema: Schema::default(),
         }
     }
 
@@ -112,17 +90,40 @@ const ANALYZE_AT_ROWS: [u64; 3] = [200, 2_000, 20_000];
 /// A connection that has been idle for less is taken without asking whether it lives.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// The shared store.
-#[derive(Debug)]
+/// The shared store; cheap to clone.
+#[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    rows_written: AtomicU64,
-    contention: append::Contention,
-    tail: Tail,
-    changes: Changes,
+    rows_written: Arc<AtomicU64>,
+    pub(crate) contention: Arc<Contention>,
+    pub(crate) tail: Tail,
+    pub(crate) changes: Changes,
     guard: Guard,
-    listener: tokio::task::JoinHandle<()>,
-    watch: tokio::task::JoinHandle<()>,
+    pub(crate) schema: Schema,
+    companions: Arc<Companions>,
+}
+
+/// The tasks that run as long as the store does.
+#[derive(Debug)]
+struct Companions {
+    /// Hears of other processes' writes.
+    listener: JoinHandle<()>,
+    /// Finds out when the database is back.
+    watch: JoinHandle<()>,
+}
+
+impl Companions {
+    fn abort(&self) {
+        self.listener.abort();
+        self.watch.abort();
+    }
+}
+
+impl Drop for Companions {
+    fn drop(&mut self) {
+        // The listener holds the pool, and with it every connection.
+        self.abort();
+    }
 }
 
 impl PostgresStore {
@@ -133,7 +134,7 @@ impl PostgresStore {
     pub async fn open(config: PostgresConfig) -> Result<(Self, Vec<AppliedMigration>), StoreError> {
         declare();
         let options = config.options()?;
-        let applied = migrate(&options, config.migrate).await?;
+        let applied = migrate(&options, &config.schema, config.migrate).await?;
         let pool = PgPoolOptions::new()
             .max_connections(config.connections_max.max(2))
             .acquire_timeout(Duration::from_millis(config.acquire_ms_max))
@@ -154,22 +155,31 @@ impl PostgresStore {
         metrics::gauge!(DB_POOL_MAX).set(f64::from(config.connections_max.max(2)));
         let tail = Tail::default();
         let changes = Changes::default();
-        changes::load(&pool, &changes).await.map_err(|e| refuse(&e))?;
+        crate::changes::postgres::load(&pool, &changes).await.map_err(|e| refuse(&e))?;
         let guard = Guard::new();
         let listener =
             tokio::spawn(listen::listen(pool.clone(), tail.clone(), changes.clone(), guard.clone()));
         let watch = tokio::spawn(guard.clone().watch(options));
-        let (rows_written, contention) = (AtomicU64::new(0), append::Contention::default());
-        Ok((Self { pool, rows_written, contention, tail, changes, guard, listener, watch }, applied))
+        let companions = Arc::new(Companions { listener, watch });
+        let (rows_written, contention) = (Arc::default(), Arc::default());
+        let schema = config.schema;
+        Ok((Self { pool, rows_written, contention, tail, changes, guard, schema, companions }, applied))
     }
 
     /// The connections, unless the database is known to be away.
-    fn pool(&self) -> Result<&PgPool, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], at once, while the database does not answer.
+    pub fn pool(&self) -> Result<&PgPool, StoreError> {
         self.guard.check().map_err(count_error)?;
         Ok(&self.pool)
     }
 
-    fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Hands on what a call came to. A failure is counted, and raises the suspicion that the database is away.
+    ///
+    /// # Errors
+    /// That of `result`.
+    pub fn counted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         metrics::gauge!(DB_POOL_CONNECTIONS).set(f64::from(self.pool.size()));
         metrics::gauge!(DB_POOL_IDLE).set(self.pool.num_idle() as f64);
         if let Err(StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_)) = &result {
@@ -181,7 +191,7 @@ impl PostgresStore {
 
 impl PostgresStore {
     /// Has the table analyzed when it has grown from nothing to something; a failure only costs speed.
-    fn tell_planner(&self, rows: u64) {
+    pub(crate) fn tell_planner(&self, rows: u64) {
         let before = self.rows_written.fetch_add(rows, Ordering::Relaxed);
         if ANALYZE_AT_ROWS.iter().any(|at| (before..before + rows).contains(at)) {
             let pool = self.pool.clone();
@@ -205,17 +215,13 @@ async fn make_durable(connection: &mut PgConnection) -> sqlx::Result<()> {
     .map(drop)
 }
 
-impl Drop for PostgresStore {
-    fn drop(&mut self) {
-        // The listener holds the pool, and with it every connection.
-        self.listener.abort();
-        self.watch.abort();
-    }
-}
-
-async fn migrate(options: &PgConnectOptions, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+async fn migrate(
+    options: &PgConnectOptions,
+    schema: &Schema,
+    apply: bool,
+) -> Result<Vec<AppliedMigration>, StoreError> {
     let mut connection = PgConnection::connect_with(options).await.map_err(|e| refuse(&e))?;
-    let migrated = migrate_locked(&mut connection, apply).await;
+    let migrated = migrate_locked(&mut connection, schema, apply).await;
     drop(connection.close().await);
     migrated
 }
@@ -223,6 +229,7 @@ async fn migrate(options: &PgConnectOptions, apply: bool) -> Result<Vec<AppliedM
 /// Several processes may start at once: the lock lets one migrate while the others wait.
 async fn migrate_locked(
     connection: &mut PgConnection,
+    schema: &Schema,
     apply: bool,
 ) -> Result<Vec<AppliedMigration>, StoreError> {
     let mut transaction = connection.begin().await.map_err(|e| refuse(&e))?;
@@ -232,19 +239,11 @@ async fn migrate_locked(
             .bind(MIGRATION_LOCK)
             .execute(&mut *transaction)
             .await?;
-        let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if !exists {
-            return Ok(0);
-        }
-        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations")
-            .fetch_one(&mut *transaction)
-            .await
+        applied_versions(&mut transaction).await
     };
-    let found: i64 = run.await.map_err(|e: sqlx::Error| refuse(&e))?;
+    let known = run.await.map_err(|e: sqlx::Error| refuse(&e))?;
     let mut applied = Vec::new();
-    for migration in pending(found, apply)? {
+    for (subsystem, migration) in schema.pending(&known, apply)? {
         let step = async {
             sqlx::raw_sql(
                 "CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -260,138 +259,33 @@ async fn migrate_locked(
                 .await
         };
         step.await.map_err(|e| refuse(&e))?;
-        applied.push(AppliedMigration { version: migration.version, name: migration.name });
+        applied.push(AppliedMigration { version: migration.version, name: migration.name, subsystem });
     }
     transaction.commit().await.map_err(|e| refuse(&e))?;
     Ok(applied)
 }
 
+/// The numbers of the migrations that the tables on the search path have had; none if there is no store.
+pub(crate) async fn applied_versions(connection: &mut PgConnection) -> sqlx::Result<BTreeSet<i64>> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(BTreeSet::new());
+    }
+    let versions: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM schema_migrations").fetch_all(connection).await?;
+    Ok(versions.into_iter().collect())
+}
+
 #[async_trait]
 impl LineStore for PostgresStore {
-    fn engine(&self) -> &'static str {
-        "postgres"
+    fn engine(&self) -> Engine {
+        Engine::Postgres(self.clone())
     }
 
-    async fn append(
-        &self,
-        batch: VerifiedBatch,
-        signer: Arc<SequencerSigner>,
-        now: Timestamp,
-    ) -> Result<AppendReport, StoreError> {
-        let began = Instant::now();
-        let append = append::Append {
-            batch: Arc::new(batch.events),
-            keys_epoch: batch.keys_epoch,
-            signer,
-            now,
-            source: Source::Client,
-        };
-        let appended = append.run(self.pool()?, &self.contention).await;
-        if let Err(StoreError::KeysChanged { epoch }) = &appended {
-            self.changes.observe(ChangeKind::AgentKeys, *epoch);
-        }
-        let report = self.counted(appended)?;
-        record_append(began.elapsed(), report.written());
-        self.tell_planner(report.outcomes.len() as u64);
-        for (stream, head) in &report.heads {
-            self.tail.advance(*stream, *head);
-        }
-        Ok(report)
-    }
-
-    async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
-        self.counted(read::page(self.pool()?, &query).await)
-    }
-
-    async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
-        self.counted(read::event(self.pool()?, stream, event_id).await)
-    }
-
-    async fn head(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
-        self.counted(read::head(self.pool()?, stream).await)
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
-        self.counted(read::streams(self.pool()?).await)
-    }
-
-    async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
-        self.counted(read::leaves(self.pool()?, stream, start, end).await)
-    }
-
-    async fn insert_commitment(
-        &self,
-        commitment: Commitment,
-        upper_levels: Vec<u8>,
-        origin: CommitmentOrigin,
-    ) -> Result<InsertCommitment, StoreError> {
-        self.counted(commitments::insert(self.pool()?, &commitment, &upper_levels, origin).await)
-    }
-
-    async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::by_id(self.pool()?, batch_id).await)
-    }
-
-    async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::last(self.pool()?, stream).await)
-    }
-
-    async fn commitment_covering(
-        &self,
-        stream: StreamId,
-        sequence_number: u64,
-    ) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.counted(commitments::covering(self.pool()?, stream, sequence_number).await)
-    }
-
-    async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
-        self.counted(commitments::list(self.pool()?, filter).await)
-    }
-
-    async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.counted(commitments::upper_levels(self.pool()?, batch_id).await)
-    }
-
-    async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
-        self.counted(keys::register_agent_key(self.pool()?, &key).await)
-    }
-
-    async fn agent_key(
-        &self,
-        tenant_id: TenantId,
-        agent_id: AgentId,
-        key_id: u32,
-    ) -> Result<Option<AgentKeyRecord>, StoreError> {
-        self.counted(keys::agent_key(self.pool()?, tenant_id, agent_id, key_id).await)
-    }
-
-    async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
-        self.counted(self.keep_api_key(&key).await)
-    }
-
-    async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.counted(keys::api_key(self.pool()?, key_hash).await)
-    }
-
-    async fn register_sequencer_key(
-        &self,
-        sequencer_id: Uuid,
-        public_key: [u8; 32],
-        now: Timestamp,
-    ) -> Result<SequencerKeyRecord, StoreError> {
-        self.counted(keys::register_sequencer_key(self.pool()?, sequencer_id, public_key, now).await)
-    }
-
-    async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.counted(keys::sequencer_keys(self.pool()?).await)
-    }
-
-    async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
-        self.counted(read::cursor(self.pool()?, follower, stream).await)
-    }
-
-    async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
-        self.counted(append::advance_cursor(self.pool()?, &cursor).await)
+    fn schema_version(&self) -> i64 {
+        self.schema.version()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -408,8 +302,7 @@ impl LineStore for PostgresStore {
     }
 
     async fn close(&self) {
-        self.listener.abort();
-        self.watch.abort();
+        self.companions.abort();
         self.pool.close().await;
     }
 }

@@ -10,27 +10,29 @@ use sqlx::postgres::PgRow;
 use crate::{AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoredEvent, StoredReceipt};
 
 /// The columns that [`stored_event`] reads.
-pub(super) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
+pub(crate) const EVENT_COLUMNS: &str = "tenant_id, store_id, sequence_number, event_id, ves_version, source_agent_id, \
      agent_key_id, entity_type, entity_id, event_type, created_at_str, payload_kind, payload, payload_plain_hash, \
      payload_cipher_hash, event_signing_hash, agent_signature, agent_signature_scheme, command_id, base_version, \
      entity_version, sequenced_at, sequencer_id, sequencer_key_version, receipt_hash, sequencer_signature, \
      receipt_attestation";
 
 /// The columns that are written with a commitment.
-pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_version, tree_depth, leaf_count, \
+pub const COMMITMENT_COLUMNS: &str = "batch_id, tenant_id, store_id, ves_version, tree_depth, leaf_count, \
      padded_leaf_count, merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, \
      origin, corrects, chain_position";
 
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`].
-pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
+pub const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
      ves_commitments.batch_id AND c.tenant_id = ves_commitments.tenant_id AND c.store_id = ves_commitments.store_id \
      LIMIT 1) AS corrected_by, metadata->>'reason' AS reason, chain_id, chain_tx_hash, chain_block_number, anchored_at";
 
-pub(super) fn corrupt(column: &str, problem: &str) -> sqlx::Error {
+/// The error of a column that holds what it must not hold.
+pub fn corrupt(column: &str, problem: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: problem.to_owned().into() }
 }
 
-pub(super) fn hash(row: &PgRow, column: &str) -> sqlx::Result<Hash> {
+/// A hash of 32 bytes in a column.
+pub fn hash(row: &PgRow, column: &str) -> sqlx::Result<Hash> {
     let bytes: &[u8] = row.try_get(column)?;
     Hash::from_slice(bytes).ok_or_else(|| corrupt(column, "not 32 bytes"))
 }
@@ -40,32 +42,38 @@ fn signature(row: &PgRow, column: &str) -> sqlx::Result<Signature> {
     Signature::from_slice(bytes).ok_or_else(|| corrupt(column, "not 64 bytes"))
 }
 
-pub(super) fn key(row: &PgRow, column: &str) -> sqlx::Result<[u8; 32]> {
+/// A public key of 32 bytes in a column.
+pub(crate) fn key(row: &PgRow, column: &str) -> sqlx::Result<[u8; 32]> {
     hash(row, column).map(|hash| *hash.as_bytes())
 }
 
-pub(super) fn moment(row: &PgRow, column: &str) -> sqlx::Result<Timestamp> {
+/// A moment in a column: microseconds since 1970 in SQLite, `timestamptz` in PostgreSQL.
+pub fn moment(row: &PgRow, column: &str) -> sqlx::Result<Timestamp> {
     row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from_chrono)
 }
 
-pub(super) fn unsigned(row: &PgRow, column: &str) -> sqlx::Result<u64> {
+/// A number that the schema keeps non-negative.
+pub fn unsigned(row: &PgRow, column: &str) -> sqlx::Result<u64> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column, "negative"))
 }
 
-pub(super) fn small(row: &PgRow, column: &str) -> sqlx::Result<u32> {
+/// A number that the schema keeps within 0 and 2^32.
+pub fn small(row: &PgRow, column: &str) -> sqlx::Result<u32> {
     u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| corrupt(column, "not a 32-bit number"))
 }
 
 /// A number for PostgreSQL; what exceeds its range is never a number of ours.
-pub(super) fn signed(value: u64) -> i64 {
+pub fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) fn stream(row: &PgRow) -> sqlx::Result<StreamId> {
+/// Tenant and store in the columns `tenant_id` and `store_id`.
+pub fn stream(row: &PgRow) -> sqlx::Result<StreamId> {
     Ok(StreamId::new(TenantId::new(row.try_get("tenant_id")?), StoreId::new(row.try_get("store_id")?)))
 }
 
-pub(super) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
+/// An event of [`EVENT_COLUMNS`].
+pub(crate) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
     let stream = stream(row)?;
     let event_id = EventId::new(row.try_get("event_id")?);
     let text: Box<str> = row.try_get::<String, _>("payload")?.into();
@@ -109,7 +117,8 @@ pub(super) fn stored_event(row: &PgRow) -> sqlx::Result<StoredEvent> {
     Ok(StoredEvent { envelope, signing_hash, entity_version: unsigned(row, "entity_version")?, receipt })
 }
 
-pub(super) fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
+/// A commitment of [`COMMITMENT_COLUMNS`] and [`COMMITMENT_MARKS`].
+pub fn commitment(row: &PgRow) -> sqlx::Result<CommitmentRecord> {
     let origin: String = row.try_get("origin")?;
     let commitment = Commitment {
         batch_id: BatchId::new(row.try_get("batch_id")?),
@@ -147,12 +156,12 @@ fn anchor_mark(row: &PgRow) -> sqlx::Result<Option<AnchorMark>> {
 }
 
 /// A hash of a transaction or block, or null.
-pub(super) fn evm_hash(row: &PgRow, column: &str) -> sqlx::Result<Option<EvmHash>> {
+pub fn evm_hash(row: &PgRow, column: &str) -> sqlx::Result<Option<EvmHash>> {
     let is_null = row.try_get::<Option<&[u8]>, _>(column)?.is_none();
     (!is_null).then(|| key(row, column).map(EvmHash::new)).transpose()
 }
 
 /// A number that the schema keeps non-negative, or null.
-pub(super) fn optional(row: &PgRow, column: &str) -> sqlx::Result<Option<u64>> {
+pub fn optional(row: &PgRow, column: &str) -> sqlx::Result<Option<u64>> {
     row.try_get::<Option<i64>, _>(column)?.map(|_| unsigned(row, column)).transpose()
 }

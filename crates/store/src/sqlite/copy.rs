@@ -13,8 +13,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::pool::refuse;
-use super::snapshot::{beside, open_reading};
 use crate::StoreError;
+use crate::snapshot::sqlite::{beside, open_reading};
 
 /// Pages copied between two reports of progress: 8 MiB.
 const STEP_PAGES: i32 = 2_048;

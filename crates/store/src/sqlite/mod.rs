@@ -4,48 +4,19 @@
 //! a busy database; reads use a small pool of their own connections and never block it. The file belongs to
 //! one process: whoever opens it holds the data folder's lock (the node sees to that).
 
-mod anchors;
-mod append;
-mod budgets;
-mod changes;
-mod commitments;
-mod copy;
-mod dead_letters;
-mod diagnostics;
-mod job_insert;
-mod jobs;
-mod key_lifecycle;
-mod keys;
-mod matches;
-mod pool;
-mod read;
-mod rows;
-mod schemas;
-mod snapshot;
-mod sources;
-mod triggers;
+pub(crate) mod copy;
+pub(crate) mod pool;
+pub(crate) mod rows;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
-use bowline_types::{AgentId, BatchId, EventId, StreamId, TenantId, Timestamp};
-use bowline_ves::{Commitment, Hash, SequencerSigner};
 use rusqlite::Connection;
-use uuid::Uuid;
 
-pub use self::copy::{copy_sqlite, fold_sqlite_log, sqlite_companions};
-pub use self::diagnostics::SqliteInspector;
-use self::pool::{Readers, Writer};
-pub use self::snapshot::SqliteSnapshot;
-use crate::metrics;
-use crate::migrations::{AppliedMigration, pending};
-use crate::{
-    AgentKeyRecord, ApiKeyRecord, AppendReport, Changes, CommitmentFilter, CommitmentOrigin,
-    CommitmentRecord, CursorRecord, InsertCommitment, LineStore, Page, ReadQuery, RegisterKey,
-    SequencerKeyRecord, StoreError, StoredEvent, StreamHead, Tail, VerifiedBatch, WriteGate,
-};
+use self::pool::{Failure, Readers, Writer};
+use crate::migrations::{AppliedMigration, Schema};
+use crate::{Changes, Engine, LineStore, StoreError, Tail, WriteGate, metrics};
 
 /// Where the file is and how it is opened.
 #[derive(Debug, Clone)]
@@ -56,23 +27,26 @@ pub struct SqliteConfig {
     pub readers: usize,
     /// Whether missing migrations are applied.
     pub migrate: bool,
+    /// The tables that are to be there.
+    pub schema: Schema,
 }
 
 impl SqliteConfig {
-    /// That file, with four readers, migrated as needed.
+    /// That file, with four readers, migrated as needed, with the line's tables alone.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, migrate: true }
+        Self { path: path.into(), readers: 4, migrate: true, schema: Schema::default() }
     }
 }
 
-/// The embedded store.
-#[derive(Debug)]
+/// The embedded store; cheap to clone.
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
-    tail: Tail,
-    changes: Changes,
-    gate: WriteGate,
+    pub(crate) tail: Tail,
+    pub(crate) changes: Changes,
+    pub(crate) gate: WriteGate,
+    pub(crate) schema: Schema,
 }
 
 impl SqliteStore {
@@ -82,20 +56,46 @@ impl SqliteStore {
     /// The file can't be opened or written, or its schema is newer or older than `config` allows.
     pub async fn open(config: SqliteConfig) -> Result<(Self, Vec<AppliedMigration>), StoreError> {
         metrics::declare();
-        let path = config.path.clone();
+        let (path, readers) = (config.path.clone(), Readers::new(config.path.clone(), config.readers));
         let changes = Changes::default();
-        let known = changes.clone();
+        let (known, schema) = (changes.clone(), config.schema.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let mut connection = connect(&path)?;
-            let applied = migrate(&mut connection, config.migrate)?;
-            changes::load(&connection, &known).map_err(|e| pool::refuse(&e))?;
+            let applied = migrate(&mut connection, &config.schema, config.migrate)?;
+            crate::changes::sqlite::load(&connection, &known).map_err(|e| pool::refuse(&e))?;
             Ok::<_, StoreError>((connection, applied))
         });
         let (connection, applied) = opened.await.map_err(|e| StoreError::Internal(e.to_string()))??;
-        let readers = Readers::new(config.path, config.readers);
         let gate = WriteGate::default();
         let writer = Writer::start(connection, gate.clone())?;
-        Ok((Self { writer, readers, tail: Tail::default(), changes, gate }, applied))
+        Ok((Self { writer, readers, tail: Tail::default(), changes, gate, schema }, applied))
+    }
+}
+
+impl SqliteStore {
+    /// Runs `work` on a connection that reads, beside the writer and other readers.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`StoreError::Unavailable`] once the store is closed.
+    pub async fn with_reader<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.readers.run(work).await
+    }
+
+    /// Runs `work` on the one connection that writes, after all that was handed over before it. Work that changes
+    /// more than one row begins a transaction itself; it is finished whole also if the caller's future is dropped.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`StoreError::Unavailable`] once the store is closed.
+    pub async fn with_writer<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.writer.run(work).await
     }
 }
 
@@ -117,10 +117,14 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection, apply: bool) -> Result<Vec<AppliedMigration>, StoreError> {
-    let found = found_version(connection).map_err(|e| pool::refuse(&e))?;
+fn migrate(
+    connection: &mut Connection,
+    schema: &Schema,
+    apply: bool,
+) -> Result<Vec<AppliedMigration>, StoreError> {
+    let known = applied_versions(connection).map_err(|e| pool::refuse(&e))?;
     let mut applied = Vec::new();
-    for migration in pending(found, apply)? {
+    for (subsystem, migration) in schema.pending(&known, apply)? {
         let transaction = connection.transaction().map_err(|e| pool::refuse(&e))?;
         transaction
             .execute_batch(
@@ -130,157 +134,45 @@ fn migrate(connection: &mut Connection, apply: bool) -> Result<Vec<AppliedMigrat
             .and_then(|()| transaction.execute_batch(migration.sqlite))
             .and_then(|()| {
                 transaction.execute(
-                    "INSERT INTO schema_migrations VALUES (?1, ?2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+                    "INSERT INTO schema_migrations (version, name, applied_at)
+                     VALUES (?1, ?2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
                     (migration.version, migration.name),
                 )
             })
             .and_then(|_| transaction.commit())
             .map_err(|e| pool::refuse(&e))?;
-        applied.push(AppliedMigration { version: migration.version, name: migration.name });
+        applied.push(AppliedMigration { version: migration.version, name: migration.name, subsystem });
     }
     Ok(applied)
 }
 
-fn found_version(connection: &Connection) -> rusqlite::Result<i64> {
+/// The numbers of the migrations that a file has had; none if it holds no store.
+pub(crate) fn applied_versions(connection: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
     let exists: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations')",
         (),
         |row| row.get(0),
     )?;
     if !exists {
-        return Ok(0);
+        return Ok(BTreeSet::new());
     }
-    connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", (), |row| row.get(0))
+    let mut statement = connection.prepare("SELECT version FROM schema_migrations")?;
+    statement.query_map((), |row| row.get(0))?.collect()
+}
+
+/// The schema version of a file: its highest number; 0 if it holds no store.
+pub(crate) fn found_version(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(applied_versions(connection)?.last().copied().unwrap_or(0))
 }
 
 #[async_trait]
 impl LineStore for SqliteStore {
-    fn engine(&self) -> &'static str {
-        "sqlite"
+    fn engine(&self) -> Engine {
+        Engine::Sqlite(self.clone())
     }
 
-    async fn append(
-        &self,
-        batch: VerifiedBatch,
-        signer: Arc<SequencerSigner>,
-        now: Timestamp,
-    ) -> Result<AppendReport, StoreError> {
-        self.gate.pass().map_err(metrics::count_error)?;
-        let (tail, heard) = (self.tail.clone(), self.changes.clone());
-        let append = move |connection: &mut Connection| {
-            let began = Instant::now();
-            let report = append::append(connection, &heard, batch, &signer, now)?;
-            metrics::record_append(began.elapsed(), report.written());
-            // Here and not where the answer is awaited: the caller may be gone, and the followers still wait.
-            for (stream, head) in &report.heads {
-                tail.advance(*stream, *head);
-            }
-            Ok(report)
-        };
-        self.writer.run(append).await
-    }
-
-    async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
-        self.readers.run(move |connection| read::page(connection, &query)).await
-    }
-
-    async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
-        self.readers.run(move |connection| read::event(connection, stream, event_id)).await
-    }
-
-    async fn head(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
-        self.readers.run(move |connection| read::head(connection, stream)).await
-    }
-
-    async fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
-        self.readers.run(|connection| read::streams(connection)).await
-    }
-
-    async fn leaves(&self, stream: StreamId, start: u64, end: u64) -> Result<Vec<Hash>, StoreError> {
-        self.readers.run(move |connection| read::leaves(connection, stream, start, end)).await
-    }
-
-    async fn insert_commitment(
-        &self,
-        commitment: Commitment,
-        upper_levels: Vec<u8>,
-        origin: CommitmentOrigin,
-    ) -> Result<InsertCommitment, StoreError> {
-        self.gate.pass().map_err(metrics::count_error)?;
-        self.writer
-            .run(move |connection| commitments::insert(connection, &commitment, &upper_levels, origin))
-            .await
-    }
-
-    async fn commitment(&self, batch_id: BatchId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.readers.run(move |connection| commitments::by_id(connection, batch_id)).await
-    }
-
-    async fn last_commitment(&self, stream: StreamId) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.readers.run(move |connection| commitments::last(connection, stream)).await
-    }
-
-    async fn commitment_covering(
-        &self,
-        stream: StreamId,
-        sequence_number: u64,
-    ) -> Result<Option<CommitmentRecord>, StoreError> {
-        self.readers.run(move |connection| commitments::covering(connection, stream, sequence_number)).await
-    }
-
-    async fn commitments(&self, filter: CommitmentFilter) -> Result<Vec<CommitmentRecord>, StoreError> {
-        self.readers.run(move |connection| commitments::list(connection, filter)).await
-    }
-
-    async fn commitment_upper_levels(&self, batch_id: BatchId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.run(move |connection| commitments::upper_levels(connection, batch_id)).await
-    }
-
-    async fn register_agent_key(&self, key: AgentKeyRecord) -> Result<RegisterKey, StoreError> {
-        self.writer.run(move |connection| keys::register_agent_key(connection, &key)).await
-    }
-
-    async fn agent_key(
-        &self,
-        tenant_id: TenantId,
-        agent_id: AgentId,
-        key_id: u32,
-    ) -> Result<Option<AgentKeyRecord>, StoreError> {
-        self.readers.run(move |connection| keys::agent_key(connection, tenant_id, agent_id, key_id)).await
-    }
-
-    async fn put_api_key(&self, key: ApiKeyRecord) -> Result<(), StoreError> {
-        let heard = self.changes.clone();
-        self.writer.run(move |connection| key_lifecycle::keep_api_key(connection, &heard, &key)).await
-    }
-
-    async fn api_key(&self, key_hash: Hash) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.readers.run(move |connection| keys::api_key(connection, key_hash)).await
-    }
-
-    async fn register_sequencer_key(
-        &self,
-        sequencer_id: Uuid,
-        public_key: [u8; 32],
-        now: Timestamp,
-    ) -> Result<SequencerKeyRecord, StoreError> {
-        let register = move |connection: &mut Connection| {
-            keys::register_sequencer_key(connection, sequencer_id, public_key, now)
-        };
-        self.writer.run(register).await
-    }
-
-    async fn sequencer_keys(&self) -> Result<Vec<SequencerKeyRecord>, StoreError> {
-        self.readers.run(|connection| keys::sequencer_keys(connection)).await
-    }
-
-    async fn cursor(&self, follower: &str, stream: StreamId) -> Result<u64, StoreError> {
-        let follower = follower.to_owned();
-        self.readers.run(move |connection| read::cursor(connection, &follower, stream)).await
-    }
-
-    async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
-        self.writer.run(move |connection| append::advance_cursor(connection, &cursor)).await
+    fn schema_version(&self) -> i64 {
+        self.schema.version()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

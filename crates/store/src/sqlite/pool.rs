@@ -21,8 +21,10 @@ const READERS_MAX: u32 = 256;
 
 /// Why a statement did not go through: the database's own error, or ours.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// SQLite's error.
     Sqlite(rusqlite::Error),
+    /// The store's.
     Store(StoreError),
 }
 
@@ -48,7 +50,7 @@ impl From<Failure> for StoreError {
 }
 
 /// The store's word for an error of SQLite.
-pub(super) fn refuse(error: &rusqlite::Error) -> StoreError {
+pub(crate) fn refuse(error: &rusqlite::Error) -> StoreError {
     // A full disk can't hold a larger index of the log either, which SQLite calls an I/O error.
     let code = error.sqlite_error().map(|failed| failed.extended_code);
     if code == Some(ffi::SQLITE_IOERR_SHMSIZE) {
@@ -80,8 +82,8 @@ fn refuse_write(failure: Failure) -> StoreError {
 type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The only connection that writes, on a thread of its own.
-#[derive(Debug)]
-pub(super) struct Writer {
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
     queue: mpsc::Sender<Message>,
     gate: WriteGate,
     /// Whether the disk failed the last write that it was asked for.
@@ -94,7 +96,7 @@ enum Message {
 }
 
 impl Writer {
-    pub(super) fn start(mut connection: Connection, gate: WriteGate) -> Result<Self, StoreError> {
+    pub(crate) fn start(mut connection: Connection, gate: WriteGate) -> Result<Self, StoreError> {
         let (queue, mut inbox) = mpsc::channel(WRITES_QUEUED_MAX);
         let serve = move || {
             let mut stopped = None;
@@ -121,7 +123,7 @@ impl Writer {
     }
 
     /// Runs `work` after all that was handed over before it.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
@@ -144,7 +146,7 @@ impl Writer {
     }
 
     /// Answers if writes reach the disk: at once, unless the last one did not; then one is tried that changes nothing.
-    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         if !self.failing.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -152,7 +154,7 @@ impl Writer {
     }
 
     /// Finishes what was handed over, then closes the file.
-    pub(super) async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.queue.send(Message::Stop(done)).await.is_ok() {
             drop(stopped.await);
@@ -161,8 +163,8 @@ impl Writer {
 }
 
 /// Connections that read, opened when they are first needed.
-#[derive(Debug)]
-pub(super) struct Readers {
+#[derive(Debug, Clone)]
+pub(crate) struct Readers {
     path: PathBuf,
     count: u32,
     permits: Arc<Semaphore>,
@@ -170,7 +172,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, count: usize) -> Self {
+    pub(crate) fn new(path: PathBuf, count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, READERS_MAX);
         gauge!(DB_POOL_MAX).set(f64::from(count) + 1.0);
         gauge!(DB_POOL_CONNECTIONS).set(1.0);
@@ -178,7 +180,7 @@ impl Readers {
     }
 
     /// Runs `work` on a connection of its own for that time.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
@@ -205,7 +207,7 @@ impl Readers {
     }
 
     /// Finishes the reads under way, then closes every connection.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let all = self.permits.acquire_many(self.count).await;
         self.permits.close();
         drop(all);

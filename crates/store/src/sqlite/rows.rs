@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::pool::Failure;
-use crate::records::KnownEvent;
+use crate::events::records::KnownEvent;
 use crate::{
     AnchorMark, ChainPlace, CommitmentOrigin, CommitmentRecord, StoreError, StoredEvent, StoredReceipt,
 };
@@ -17,26 +17,27 @@ use crate::{
 const SEQUENCE_BITS: u32 = 40;
 
 /// The columns that [`stored_event`] reads, in its order.
-pub(super) const EVENT_COLUMNS: &str = "position, event_id, ves_version, source_agent_id, agent_key_id, entity_type, \
+pub(crate) const EVENT_COLUMNS: &str = "position, event_id, ves_version, source_agent_id, agent_key_id, entity_type, \
      entity_id, event_type, created_at, payload_kind, payload, payload_plain_hash, payload_cipher_hash, \
      event_signing_hash, agent_signature, agent_signature_scheme, command_id, base_version, entity_version, \
      sequenced_at, sequencer_id, sequencer_key_version, receipt_hash, sequencer_signature, receipt_attestation";
 
 /// The columns that are written with a commitment.
-pub(super) const COMMITMENT_COLUMNS: &str = "batch_id, ves_version, tree_depth, leaf_count, padded_leaf_count, \
+pub const COMMITMENT_COLUMNS: &str = "batch_id, ves_version, tree_depth, leaf_count, padded_leaf_count, \
      merkle_root, prev_state_root, new_state_root, sequence_start, sequence_end, committed_at, origin, corrects, \
      chain_position";
 
 /// What [`commitment`] reads beside [`COMMITMENT_COLUMNS`], in its order.
-pub(super) const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
+pub const COMMITMENT_MARKS: &str = "(SELECT c.batch_id FROM ves_commitments c WHERE c.corrects = \
      ves_commitments.batch_id AND c.stream_no = ves_commitments.stream_no LIMIT 1), json_extract(metadata, '$.reason'), \
      chain_id, chain_tx_hash, chain_block_number, anchored_at";
 
 /// The column after [`COMMITMENT_COLUMNS`] and [`COMMITMENT_MARKS`].
-pub(super) const AFTER_MARKS: usize = 20;
+pub const AFTER_MARKS: usize = 20;
 
-/// Bytes of a fixed length.
-pub(super) struct Fixed<const N: usize>(pub(super) [u8; N]);
+/// Bytes of a fixed length, to read from a column.
+#[derive(Debug)]
+pub struct Fixed<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> FromSql for Fixed<N> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -48,48 +49,52 @@ impl<const N: usize> FromSql for Fixed<N> {
     }
 }
 
-pub(super) fn fixed<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
+/// Bytes of a fixed length in a column.
+pub fn fixed<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; N]> {
     row.get::<_, Fixed<N>>(column).map(|fixed| fixed.0)
 }
 
-pub(super) fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
+/// A hash of 32 bytes in a column.
+pub fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
     fixed(row, column).map(Hash::new)
 }
 
-pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+/// A moment in a column: microseconds since 1970 in SQLite, `timestamptz` in PostgreSQL.
+pub fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_micros)
 }
 
 /// A number that the schema keeps non-negative.
-pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
 /// A number for SQLite; what exceeds its range is never a number of ours.
-pub(super) fn signed(value: u64) -> i64 {
+pub fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Where an event of a stream stands.
-pub(super) fn position(stream_no: i64, sequence_number: u64) -> i64 {
+pub(crate) fn position(stream_no: i64, sequence_number: u64) -> i64 {
     (stream_no << SEQUENCE_BITS) | signed(sequence_number.min((1 << SEQUENCE_BITS) - 1))
 }
 
 /// The sequence number within a position.
-pub(super) fn sequence_of(position: i64) -> u64 {
+pub(crate) fn sequence_of(position: i64) -> u64 {
     position.unsigned_abs() & ((1 << SEQUENCE_BITS) - 1)
 }
 
 /// The number of a stream, if it has one.
-pub(super) fn stream_no(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<i64>> {
+pub fn stream_no(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT stream_no FROM streams WHERE tenant_id = ?1 AND store_id = ?2")?
         .query_row((stream.tenant_id.as_bytes(), stream.store_id.as_bytes()), |row| row.get(0))
         .optional()
 }
 
-pub(super) fn stream_of(connection: &Connection, stream_no: i64) -> Result<StreamId, Failure> {
+/// The stream of that number.
+pub(crate) fn stream_of(connection: &Connection, stream_no: i64) -> Result<StreamId, Failure> {
     connection
         .prepare_cached("SELECT tenant_id, store_id FROM streams WHERE stream_no = ?1")?
         .query_row([stream_no], |row| stream_columns(row, 0))
@@ -99,11 +104,13 @@ pub(super) fn stream_of(connection: &Connection, stream_no: i64) -> Result<Strea
         })
 }
 
-pub(super) fn stream_columns(row: &Row<'_>, first: usize) -> rusqlite::Result<StreamId> {
+/// Tenant and store in two columns, from `first` on.
+pub fn stream_columns(row: &Row<'_>, first: usize) -> rusqlite::Result<StreamId> {
     Ok(StreamId::new(TenantId::from_bytes(fixed(row, first)?), StoreId::from_bytes(fixed(row, first + 1)?)))
 }
 
-pub(super) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<StoredEvent> {
+/// An event of [`EVENT_COLUMNS`].
+pub(crate) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<StoredEvent> {
     let event_id = EventId::from_bytes(fixed(row, 1)?);
     let text: Box<str> = row.get(10)?;
     let payload = if row.get::<_, i64>(9)? == 0 { Payload::Plain(text) } else { Payload::Encrypted(text) };
@@ -144,7 +151,7 @@ pub(super) fn stored_event(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<
     Ok(StoredEvent { envelope, signing_hash: hash(row, 13)?, entity_version: unsigned(row, 18)?, receipt })
 }
 
-pub(super) fn known_event(stored: StoredEvent) -> KnownEvent {
+pub(crate) fn known_event(stored: StoredEvent) -> KnownEvent {
     KnownEvent {
         signing_hash: stored.signing_hash,
         signature: stored.envelope.agent_signature,
@@ -152,7 +159,8 @@ pub(super) fn known_event(stored: StoredEvent) -> KnownEvent {
     }
 }
 
-pub(super) fn commitment(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<CommitmentRecord> {
+/// A commitment of [`COMMITMENT_COLUMNS`] and [`COMMITMENT_MARKS`].
+pub fn commitment(row: &Row<'_>, stream: StreamId) -> rusqlite::Result<CommitmentRecord> {
     let origin: String = row.get(11)?;
     let commitment = Commitment {
         batch_id: BatchId::from_bytes(fixed(row, 0)?),
@@ -190,6 +198,6 @@ fn anchor_mark(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AnchorMar
 }
 
 /// A number that the schema keeps non-negative, or null.
-pub(super) fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+pub fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     row.get::<_, Option<i64>>(column)?.map(|_| unsigned(row, column)).transpose()
 }

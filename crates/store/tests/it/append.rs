@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bowline_types::{CommandId, EventId, StoreId, StreamId};
 use bowline_ves::{Draft, SecretKey, VerifiedEvent, verify};
 
-use crate::events::{
+use crate::support::Place;
+use bowline_conformance::events::{
     agent_key, append, append_at, at, draft, encrypted, fresh, grow, new_events, new_stream, receipts,
     signed, signed_by, signer, signer_of, whole, words,
 };
-use crate::support::Place;
 
 pub(crate) async fn numbers_are_dense_from_one_and_receipts_prove_them(place: Arc<Place>) {
     let store = place.open().await;

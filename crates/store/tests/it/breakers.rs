@@ -9,8 +9,8 @@ use bowline_store::{
 };
 use uuid::Uuid;
 
-use crate::events::at;
 use crate::support::{Engine, Place, until};
+use bowline_conformance::events::at;
 
 fn trigger() -> BreakerKey {
     BreakerKey::Trigger(Uuid::new_v4())
@@ -46,10 +46,10 @@ pub(crate) async fn failures_in_a_row_open_it_and_time_half_opens_it(place: Arc<
     // One that has only ever succeeded has no row.
     assert!(store.report_deliveries(vec![report(&host, true, 3)], at(0)).await.unwrap().is_empty());
     assert_eq!(one(&store, &host).await, None);
-    let before = store.changes().epoch(ChangeKind::Breakers);
+    let before = store.changes().epoch(ChangeKind::BREAKERS);
     let failure = vec![report(&key, false, 3), report(&host, false, 1)];
     assert_eq!(store.report_deliveries(failure, at(1)).await.unwrap().len(), 2);
-    assert!(store.changes().epoch(ChangeKind::Breakers) > before);
+    assert!(store.changes().epoch(ChangeKind::BREAKERS) > before);
     let rows = store.breakers(None).await.unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!(
@@ -127,10 +127,10 @@ pub(crate) async fn a_reset_closes_it(place: Arc<Place>) {
     let key = trigger();
     assert!(!stores[0].reset_breaker(&key, at(0)).await.unwrap());
     open(&stores[0], &key, 0).await;
-    until(async || stores[1].changes().epoch(ChangeKind::Breakers) > 0).await;
-    let heard = stores[1].changes().epoch(ChangeKind::Breakers);
+    until(async || stores[1].changes().epoch(ChangeKind::BREAKERS) > 0).await;
+    let heard = stores[1].changes().epoch(ChangeKind::BREAKERS);
     assert!(stores[0].reset_breaker(&key, at(1)).await.unwrap());
-    until(async || stores[1].changes().epoch(ChangeKind::Breakers) > heard).await;
+    until(async || stores[1].changes().epoch(ChangeKind::BREAKERS) > heard).await;
     let row = one(&stores[1], &key).await.unwrap();
     assert_eq!((row.state, row.failure_count, row.opened_at), (BreakerState::Closed, 0, None));
     assert!(!stores[0].reset_breaker(&key, at(2)).await.unwrap());
@@ -142,7 +142,7 @@ pub(crate) async fn an_operator_closes_and_opens_it_by_sql(place: Arc<Place>) {
     let id = Uuid::new_v4();
     let key = BreakerKey::Trigger(id);
     open(&store, &key, 0).await;
-    let heard = store.changes().epoch(ChangeKind::Breakers);
+    let heard = store.changes().epoch(ChangeKind::BREAKERS);
     let close = format!(
         "UPDATE circuit_breaker_state SET state = 'closed', failure_count = 0 WHERE trigger_id = '{id}';"
     );
@@ -155,12 +155,12 @@ pub(crate) async fn an_operator_closes_and_opens_it_by_sql(place: Arc<Place>) {
         if place.engine() == Engine::Sqlite {
             store.half_open_breakers(at(0)).await.unwrap();
         }
-        store.changes().epoch(ChangeKind::Breakers) > than
+        store.changes().epoch(ChangeKind::BREAKERS) > than
     };
     until(async || hears(heard).await).await;
     let row = one(&store, &key).await.unwrap();
     assert_eq!((row.state, row.failure_count, row.opened_at), (BreakerState::Closed, 0, None));
-    let heard = store.changes().epoch(ChangeKind::Breakers);
+    let heard = store.changes().epoch(ChangeKind::BREAKERS);
     place
         .execute(&format!("UPDATE circuit_breaker_state SET state = 'open' WHERE trigger_id = '{id}';"))
         .await;
@@ -171,7 +171,7 @@ pub(crate) async fn an_operator_closes_and_opens_it_by_sql(place: Arc<Place>) {
     // From there it goes its usual way.
     let due = bowline_types::Timestamp::from_micros(opened_at.micros() + 60_000_000);
     assert_eq!(store.half_open_breakers(due).await.unwrap().len(), 1);
-    let heard = store.changes().epoch(ChangeKind::Breakers);
+    let heard = store.changes().epoch(ChangeKind::BREAKERS);
     place.execute("DELETE FROM circuit_breaker_state;").await;
     until(async || hears(heard).await).await;
 }

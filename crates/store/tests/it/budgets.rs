@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bowline_store::BudgetRecord;
 
-use crate::events::at;
 use crate::support::Place;
+use bowline_conformance::events::at;
 
 pub(crate) fn budget(name: &str, version: u64) -> BudgetRecord {
     BudgetRecord { name: name.to_owned(), version, charges: format!("17:{version}"), expires_at: at(100) }

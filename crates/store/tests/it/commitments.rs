@@ -11,8 +11,8 @@ use bowline_store::{
 use bowline_types::{BatchId, StreamId};
 use bowline_ves::{Commitment, Hash, Tree};
 
-use crate::events::{append, at, grow, new_events, new_stream};
 use crate::support::Place;
+use bowline_conformance::events::{append, at, grow, new_events, new_stream};
 
 /// The commitment of the stored leaves `start..=end`, and its tree.
 async fn sealed(

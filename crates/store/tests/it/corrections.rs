@@ -12,8 +12,8 @@ use bowline_store::{
 use bowline_types::{BatchId, StoreId, StreamId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
 
-use crate::events::{at, grow, new_stream};
 use crate::support::{Engine, Place};
+use bowline_conformance::events::{at, grow, new_stream};
 
 async fn sealed(
     store: &Arc<dyn LineStore>,

@@ -10,8 +10,8 @@ use bowline_store::{
 };
 use bowline_types::{EventId, LetterId, StoreId, StreamId};
 
-use crate::events::{append, at, new_events, new_stream};
 use crate::support::Place;
+use bowline_conformance::events::{append, at, new_events, new_stream};
 
 pub(crate) const LIMITS: LetterLimits =
     LetterLimits { stream_max: 100, total_max: 200, bytes_max: 1 << 20, retries_max: 3 };

@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use bowline_store::{
-    CommitmentOrigin, Diagnostics, PostgresInspector, Scope, SqliteInspector, StoreFacts, schema_version,
+    CommitmentOrigin, Diagnostics, PostgresInspector, Schema, Scope, SqliteInspector, StoreFacts,
 };
 use bowline_types::{BatchId, EventId, StreamId, Timestamp};
 use bowline_ves::{Commitment, Hash, Tree};
 use sqlx::Connection as _;
 
-use crate::events::{at, grow, new_stream};
 use crate::support::{Engine, Place, run, soon, until};
+use bowline_conformance::events::{at, grow, new_stream};
 
 async fn inspector(place: &Place) -> Arc<dyn Diagnostics> {
-    match place {
-        Place::Folder(_) => SqliteInspector::open(&place.file().path).await.unwrap(),
-        Place::Database { .. } => PostgresInspector::connect(&place.database().url).await.unwrap(),
+    match place.engine() {
+        Engine::Sqlite => SqliteInspector::open(&place.file().path, Schema::default()).await.unwrap(),
+        Engine::Postgres => {
+            PostgresInspector::connect(&place.database().url, Schema::default()).await.unwrap()
+        }
     }
 }
 
@@ -41,9 +43,9 @@ pub(crate) async fn facts_are_those_of_the_rows(place: Arc<Place>) {
     // The node's own connections and those of somebody beside it see the same.
     for asked in [beside.as_ref(), store.as_ref() as &dyn Diagnostics] {
         let facts = asked.diagnose(Scope::default()).await.unwrap();
-        assert_eq!(facts.engine, store.engine());
+        assert_eq!(facts.engine, store.engine().name());
         let schema = facts.schema.as_ref().unwrap();
-        assert_eq!((schema.found, schema.known), (schema_version(), schema_version()));
+        assert_eq!((schema.found, schema.known), (Schema::default().version(), Schema::default().version()));
         let seen = of(&facts, stream);
         assert_eq!((seen.head, seen.committed, seen.present, seen.last), (12, 9, 12, 12));
         assert_eq!(seen.uncommitted_since, Some(receipts[9].sequenced_at));
@@ -76,11 +78,11 @@ pub(crate) async fn what_was_changed_past_the_line_is_seen(place: Arc<Place>) {
     let stream = new_stream();
     let receipts = grow(&store, stream, 20).await;
     let (id, event) = (stream, receipts[0].event_id);
-    let bytes = |uuid: String| match *place {
-        Place::Folder(_) => format!("x'{}'", uuid.replace('-', "")),
-        Place::Database { .. } => format!("'{uuid}'"),
+    let bytes = |uuid: String| match place.engine() {
+        Engine::Sqlite => format!("x'{}'", uuid.replace('-', "")),
+        Engine::Postgres => format!("'{uuid}'"),
     };
-    let moment = if matches!(*place, Place::Folder(_)) { "7000000" } else { "to_timestamp(7)" };
+    let moment = if place.engine() == Engine::Sqlite { "7000000" } else { "to_timestamp(7)" };
     place
         .execute(&format!(
             "DELETE FROM ves_events WHERE sequence_number IN (1, 7, 8, 20);
@@ -116,7 +118,7 @@ pub(crate) async fn what_becomes_of_events_is_told(place: Arc<Place>) {
     let store = place.open().await;
     let stream = new_stream();
     grow(&store, stream, 12).await;
-    let is_file = matches!(*place, Place::Folder(_));
+    let is_file = place.engine() == Engine::Sqlite;
     let bytes = |uuid: uuid::Uuid| match is_file {
         true => format!("x'{}'", uuid.simple()),
         false => format!("'{uuid}'"),
@@ -203,7 +205,7 @@ fn the_former_question_for_the_version_is_answered() {
         let _store = place.open().await;
         let question = "SELECT version FROM _sqlx_migrations ORDER BY version DESC LIMIT 1";
         let version: i64 = sqlx::query_scalar(question).fetch_one(&mut place.connect().await).await.unwrap();
-        assert_eq!(version, schema_version());
+        assert_eq!(version, Schema::default().version());
     });
 }
 

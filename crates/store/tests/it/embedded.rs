@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bowline_store::{LineStore, ReadQuery, Room, SqliteConfig, SqliteStore, StoreError};
 use futures_util::FutureExt;
 
-use crate::events::{append, at, fresh, grow, new_events, new_stream, signer, whole};
 use crate::support::{Engine, Place, run, soon};
+use bowline_conformance::events::{append, at, fresh, grow, new_events, new_stream, signer, whole};
 
 async fn open(config: SqliteConfig) -> Arc<dyn LineStore> {
     Arc::new(SqliteStore::open(config).await.unwrap().0)

@@ -14,8 +14,8 @@ use bowline_store::{
 use bowline_types::{EventId, TenantId};
 use uuid::Uuid;
 
-use crate::events::at;
 use crate::support::{Engine, Place, until};
+use bowline_conformance::events::at;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -202,7 +202,7 @@ pub(crate) async fn a_retry_waits_until_it_is_due(place: Arc<Place>) {
     let store = place.open().await;
     let job = made(TenantId::random());
     insert(&place, std::slice::from_ref(&job)).await;
-    let epoch = || store.changes().epoch(ChangeKind::Jobs);
+    let epoch = || store.changes().epoch(ChangeKind::JOBS);
     let before = epoch();
     let retry = |seconds, counts| JobEnd::Retry { due_at: at(seconds), counts };
     end(&store, &claim(&store, 1, 0).await, retry(60, true)).await;
@@ -226,14 +226,14 @@ pub(crate) async fn a_lease_runs_out_and_a_late_report_counts_no_more(place: Arc
     let zombie = claim(&store, 1, 0).await.pop().unwrap();
     let held = vec![(job.job_id, 1)];
     assert_eq!(store.extend_claims(held.clone(), LEASE, at(0)).await.unwrap(), held);
-    place.leases_age(30).await;
+    crate::support::leases_age(&place, 30).await;
     assert_eq!(store.extend_claims(held.clone(), LEASE, at(30)).await.unwrap(), held);
-    place.leases_age(50).await;
+    crate::support::leases_age(&place, 50).await;
     assert_eq!(store.reclaim_jobs(at(80)).await.unwrap(), 0);
-    place.leases_age(10).await;
-    let before = store.changes().epoch(ChangeKind::Jobs);
+    crate::support::leases_age(&place, 10).await;
+    let before = store.changes().epoch(ChangeKind::JOBS);
     assert_eq!(store.reclaim_jobs(at(90)).await.unwrap(), 1);
-    assert!(store.changes().epoch(ChangeKind::Jobs) > before);
+    assert!(store.changes().epoch(ChangeKind::JOBS) > before);
     assert_eq!(one(&store, job.job_id).await.state, JobState::Waiting);
     let next = claim(&store, 1, 90).await.pop().unwrap();
     assert_eq!((next.claim, next.job.attempts), (2, 2));
@@ -243,7 +243,7 @@ pub(crate) async fn a_lease_runs_out_and_a_late_report_counts_no_more(place: Arc
     late.attempt = Some(attempted(&zombie, AttemptStatus::Failed));
     assert!(store.report_jobs(vec![late], at(91)).await.unwrap().is_empty());
     assert_eq!(store.attempts(job.job_id).await.unwrap().len(), 1);
-    place.leases_age(50).await;
+    crate::support::leases_age(&place, 50).await;
     assert_eq!(store.reclaim_jobs(at(140)).await.unwrap(), 0);
     end(&store, &[next], JobEnd::Succeeded).await;
     assert_eq!(store.reclaim_jobs(at(1_000)).await.unwrap(), 0);
@@ -271,11 +271,11 @@ pub(crate) async fn ended_jobs_wait_again_under_their_ids(place: Arc<Place>) {
     end(store, &claimed[..3], JobEnd::Dead).await;
     end(store, &claimed[3..4], JobEnd::Cancelled).await;
     end(store, &claimed[4..], JobEnd::Succeeded).await;
-    let heard = stores[1].changes().epoch(ChangeKind::Jobs);
+    let heard = stores[1].changes().epoch(ChangeKind::JOBS);
     let of_tenant = JobFilter { tenant_id: Some(jobs[0].tenant_id), limit: 3, ..JobFilter::default() };
     let mut again = store.redeliver(of_tenant.clone(), at(9)).await.unwrap();
     assert_eq!(again.len(), 3);
-    until(async || stores[1].changes().epoch(ChangeKind::Jobs) > heard).await;
+    until(async || stores[1].changes().epoch(ChangeKind::JOBS) > heard).await;
     again.extend(store.redeliver(of_tenant.clone(), at(9)).await.unwrap());
     let mut expected = ids(&jobs[..4]);
     expected.sort();
@@ -380,12 +380,12 @@ pub(crate) async fn the_depth_is_counted(place: Arc<Place>) {
         oldest_due_at: Some(at(oldest)),
     };
     assert_eq!(store.queue_depth(at(30)).await.unwrap(), depth(7, 5, 5));
-    let before = store.changes().epoch(ChangeKind::Jobs);
+    let before = store.changes().epoch(ChangeKind::JOBS);
     assert_eq!(store.queue_depth(at(50)).await.unwrap(), depth(7, 7, 5));
-    assert!(store.changes().epoch(ChangeKind::Jobs) > before, "nobody was told of what became due");
-    let told = store.changes().epoch(ChangeKind::Jobs);
+    assert!(store.changes().epoch(ChangeKind::JOBS) > before, "nobody was told of what became due");
+    let told = store.changes().epoch(ChangeKind::JOBS);
     store.queue_depth(at(50)).await.unwrap();
-    assert_eq!(store.changes().epoch(ChangeKind::Jobs), told);
+    assert_eq!(store.changes().epoch(ChangeKind::JOBS), told);
 }
 
 pub(crate) async fn jobs_are_listed_by_what_is_asked_for(place: Arc<Place>) {

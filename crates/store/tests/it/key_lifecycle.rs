@@ -15,9 +15,9 @@ use bowline_ves::Hash;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::events::{at, fresh, grow, new_events, new_stream, signer, whole};
 use crate::keys::{agent_key, api_key};
 use crate::support::{Engine, Place, run, soon, until};
+use bowline_conformance::events::{at, fresh, grow, new_events, new_stream, signer, whole};
 
 /// An agent whose key 1 is registered.
 async fn agent_with_key(store: &Arc<dyn LineStore>) -> AgentKeyName {
@@ -55,7 +55,7 @@ async fn key_of(store: &Arc<dyn LineStore>, name: AgentKeyName) -> AgentKeyRecor
 }
 
 fn epoch(store: &Arc<dyn LineStore>) -> u64 {
-    store.changes().epoch(ChangeKind::AgentKeys)
+    store.changes().epoch(ChangeKind::AGENT_KEYS)
 }
 
 pub(crate) async fn a_rotation_registers_the_next_key_and_lets_the_old_one_run_out(place: Arc<Place>) {
@@ -234,7 +234,7 @@ pub(crate) async fn a_batch_that_was_verified_before_a_change_is_refused(place: 
     // What writes nothing needs no key: a replay gets its receipt.
     let replay = VerifiedBatch { events: known, keys_epoch: old };
     let again = stores[0].append(replay, signer(), at(9)).await.unwrap();
-    assert_eq!(crate::events::receipts(&again), crate::events::receipts(&report));
+    assert_eq!(bowline_conformance::events::receipts(&again), bowline_conformance::events::receipts(&report));
 
     // The same by a revocation in the other process, whether its news have arrived or not.
     let stale = epoch(&stores[1]);
@@ -270,7 +270,7 @@ pub(crate) async fn api_keys_are_listed_and_revoked(place: Arc<Place>) {
     for key in [&other_agent, &first, &elsewhere] {
         store.put_api_key(key.clone()).await.unwrap();
     }
-    let heard = || store.changes().epoch(ChangeKind::ApiKeys);
+    let heard = || store.changes().epoch(ChangeKind::API_KEYS);
     let before = heard();
     let filter = ApiKeyFilter { tenant_id: first.tenant_id, agent_id: None, hashes: None, limit: 9 };
     let list = async |filter| store.api_keys(filter).await.unwrap();

@@ -12,8 +12,8 @@ use bowline_types::{AgentId, StoreId, StreamId, TenantId};
 use bowline_ves::Hash;
 use uuid::Uuid;
 
-use crate::events::{at, grow, new_stream};
 use crate::support::Place;
+use bowline_conformance::events::{at, grow, new_stream};
 
 pub(crate) fn agent_key(tenant_id: TenantId, agent_id: AgentId, key_id: u32) -> AgentKeyRecord {
     AgentKeyRecord {

@@ -5,13 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_store::{AnchorTarget, Lease, LineStore, StoreError};
-use bowline_types::{BatchId, EvmAddress};
+use bowline_store::{ChangeKind, Lease, LineStore, StoreError};
 use uuid::Uuid;
 
-use crate::anchors::{TARGET, block, lease};
-use crate::events::{at, new_stream};
 use crate::support::{Engine, Place, soon, until};
+use bowline_conformance::events::at;
 
 const NAME: &str = "anchors";
 const LONG: Duration = Duration::from_secs(60);
@@ -26,8 +24,7 @@ fn facts(lease: &Lease) -> (&str, u128, u64) {
 
 /// Whether a write under that lease is let through.
 async fn writes(store: &Arc<dyn LineStore>, lease: &Lease) -> bool {
-    let contract = EvmAddress::new(*Uuid::new_v4().as_bytes().repeat(2).first_chunk().unwrap());
-    match store.choose_anchor_target(lease, AnchorTarget { chain_id: 5, contract }, at(0)).await {
+    match write(store, lease).await {
         Ok(()) => true,
         Err(StoreError::LeaseLost(name)) => {
             assert_eq!(name, lease.name);
@@ -35,6 +32,19 @@ async fn writes(store: &Arc<dyn LineStore>, lease: &Lease) -> bool {
         }
         Err(other) => panic!("{other}"),
     }
+}
+
+async fn write(store: &Arc<dyn LineStore>, lease: &Lease) -> Result<(), StoreError> {
+    let lease = lease.clone();
+    store
+        .engine()
+        .transact(move |tx| {
+            Box::pin(async move {
+                tx.raise(ChangeKind::SCHEMAS);
+                tx.hold(&lease).await
+            })
+        })
+        .await
 }
 
 pub(crate) async fn a_lease_has_one_holder_and_its_epoch_grows_with_a_change(place: Arc<Place>) {
@@ -88,21 +98,6 @@ pub(crate) async fn an_expired_lease_holds_until_it_is_taken(place: Arc<Place>) 
     assert!(!writes(&stores[0], &first).await && writes(&stores[1], &second).await);
 }
 
-pub(crate) async fn every_write_looks_at_its_lease(place: Arc<Place>) {
-    let store = place.open().await;
-    let stale = lease(&store, 1).await;
-    store.release_lease(&stale).await.unwrap();
-    let lost = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::LeaseLost(_))));
-    let stream = new_stream();
-    lost(store.choose_anchor_target(&stale, TARGET, at(0)).await);
-    lost(store.record_send(&stale, crate::anchors::send(Vec::new(), 1)).await);
-    let void = bowline_store::SendChange::Void(String::new());
-    lost(store.change_send(&stale, Uuid::new_v4(), void, at(0)).await);
-    lost(store.unmark_anchors(&stale, stream, 0, "r", at(0)).await.map(drop));
-    lost(store.block_anchors(&stale, block(stream, BatchId::random())).await);
-    assert_eq!(store.anchor_target().await.unwrap(), None);
-}
-
 /// Two holders take turns as fast as they can, and each writes under what it believes to hold: epochs only grow, and
 /// no write of an older epoch comes after one of a newer.
 pub(crate) async fn of_two_holders_at_a_time_one_writes(place: Arc<Place>) {
@@ -147,7 +142,7 @@ pub(crate) async fn a_takeover_waits_for_a_write_under_way(place: Arc<Place>) {
         let under = "BEGIN; SELECT FROM leases WHERE name = 'anchors' AND epoch = 1 FOR SHARE";
         sqlx::raw_sql(under).execute(&mut writer).await.unwrap();
         // Other writes of the holder do not wait for it.
-        soon(store.block_anchors(&first, block(new_stream(), BatchId::random()))).await.unwrap_err();
+        soon(write(&store, &first)).await.unwrap();
         let taker = Arc::clone(&store);
         let taken = tokio::spawn(async move { take(&taker, 2, LONG).await });
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use bowline_store::{
     AgentKeyFilter, AgentKeyRecord, AgentKeyStatus, ApiKeyFilter, ApiKeyRecord, CommitmentFilter,
-    CommitmentOrigin, CursorRecord, KeyChange, KeyRotation, LineStore, ReadQuery, Retire, SchemaFilter,
-    SchemaStatus, StoreError, schema_version,
+    CommitmentOrigin, CursorRecord, KeyChange, KeyRotation, LineStore, ReadQuery, Retire, Schema,
+    SchemaFilter, SchemaStatus, StoreError,
 };
 use bowline_types::{AgentId, BatchId, EventId, TenantId};
 use bowline_ves::{Commitment, Hash, Tree};
 use uuid::Uuid;
 
-use crate::events::{append, at, fresh, grow, new_events, new_stream, receipts, signer, whole, words};
 use crate::support::{Place, soon};
+use bowline_conformance::events::{
+    append, at, fresh, grow, new_events, new_stream, receipts, signer, whole, words,
+};
 
 pub(crate) async fn everything_is_there_after_reopening(place: Arc<Place>) {
     let (stream, neighbour) = (new_stream(), new_stream());
@@ -48,7 +50,7 @@ pub(crate) async fn everything_is_there_after_reopening(place: Arc<Place>) {
 pub(crate) async fn migrations_are_applied_once(place: Arc<Place>) {
     let (store, applied) = place.try_open(true).await.unwrap();
     let versions: Vec<i64> = applied.iter().map(|migration| migration.version).collect();
-    assert_eq!(versions, (1..=schema_version()).collect::<Vec<_>>());
+    assert_eq!(versions, (1..=Schema::default().version()).collect::<Vec<_>>());
     assert_eq!(applied[0].name, "0001_line");
     store.close().await;
     for migrate in [true, false] {
@@ -64,7 +66,7 @@ pub(crate) async fn a_newer_schema_is_refused(place: Arc<Place>) {
     for migrate in [true, false] {
         let error = place.try_open(migrate).await.unwrap_err();
         let StoreError::NewerSchema { found: 9999, known } = error else { panic!("{error}") };
-        assert_eq!(known, schema_version());
+        assert_eq!(known, Schema::default().version());
         assert!(!error.retryable() && error.to_string().contains("9999"), "{error}");
     }
 }
@@ -73,7 +75,7 @@ pub(crate) async fn an_old_schema_is_only_migrated_with_leave(place: Arc<Place>)
     for _ in 0..2 {
         let error = place.try_open(false).await.unwrap_err();
         let StoreError::NeedsMigration { found: 0, needed } = error else { panic!("{error}") };
-        assert_eq!(needed, schema_version());
+        assert_eq!(needed, Schema::default().version());
     }
     assert!(!place.try_open(true).await.unwrap().1.is_empty());
 }

@@ -1,13 +1,12 @@
 //! The conformance suite: every sentence of `LineStore`'s contract, on both stores.
 //!
-//! A test is an async function of a [`support::Place`], which is an empty SQLite folder or an empty
+//! A test is an async function of a [`bowline_conformance::Place`], which is an empty SQLite folder or an empty
 //! PostgreSQL database; `conformance!` makes `sqlite::name` and `postgres::name` of it. What only one of
 //! the stores can show stands in `embedded` and in `outages` and `runbook`.
 
 // Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod anchors;
 mod append;
 mod breakers;
 mod budgets;
@@ -16,7 +15,6 @@ mod corrections;
 mod dead_letters;
 mod diagnostics;
 mod embedded;
-mod events;
 mod jobs;
 mod key_lifecycle;
 mod keys;
@@ -28,51 +26,14 @@ mod queue_limits;
 mod queue_races;
 mod races;
 mod reading;
-mod redis_queue;
-mod redis_server;
 mod runbook;
 mod schemas;
 mod sources;
 mod support;
 mod triggers;
 
-macro_rules! on {
-    ($engine:ident: $($file:ident { $($name:ident,)* })*) => {
-        $($(
-            #[test]
-            fn $name() {
-                crate::support::run(crate::support::Engine::$engine, crate::$file::$name);
-            }
-        )*)*
-    };
-}
-
-macro_rules! conformance {
-    ($($tests:tt)*) => {
-        mod sqlite {
-            on! { Sqlite: $($tests)* }
-        }
-
-        mod postgres {
-            on! { Postgres: $($tests)* }
-        }
-    };
-}
-
-conformance! {
-    anchors {
-        a_send_goes_from_open_to_anchored,
-        a_commitment_is_held_once_or_nothing_is_written,
-        what_is_void_is_pending_again,
-        marks_that_the_chain_has_lost_are_taken_away,
-        another_target_has_marks_of_its_own,
-        a_blocked_stream_is_set_aside_until_somebody_looks,
-        somebody_elses_anchor_is_recorded_once,
-        what_waits_keeps_the_order_of_its_chain,
-        a_thousand_commitments_are_paged_and_anchored,
-        every_process_hears_that_there_is_something_to_anchor,
-        a_report_and_a_send_at_a_time_exclude_each_other,
-    }
+bowline_conformance::conformance! {
+    bowline_store::Schema::default();
     append {
         numbers_are_dense_from_one_and_receipts_prove_them,
         what_was_signed_is_what_is_stored,
@@ -157,7 +118,6 @@ conformance! {
         a_lease_has_one_holder_and_its_epoch_grows_with_a_change,
         who_holds_a_lease_keeps_it_from_others,
         an_expired_lease_holds_until_it_is_taken,
-        every_write_looks_at_its_lease,
         of_two_holders_at_a_time_one_writes,
         a_takeover_waits_for_a_write_under_way,
     }
@@ -191,17 +151,6 @@ conformance! {
         who_give_up_at_once_give_up_no_more_than_is_too_much,
         what_is_there_already_takes_nobodys_turn,
         a_tenant_with_too_many_jobs_gives_up_its_own,
-    }
-    redis_queue {
-        the_list_is_what_waits_in_the_order_of_claims,
-        a_worker_that_dies_loses_no_job,
-        what_redis_loses_is_handed_over_again,
-        a_relay_that_dies_between_its_steps_loses_no_job,
-        several_relays_hand_over_each_job_once,
-        a_restart_on_its_log_keeps_the_list,
-        a_redis_that_is_away_costs_a_refusal,
-        who_waits_is_woken,
-        dead_letters_are_shown,
     }
     schemas {
         a_schemas_number_is_given_once,

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
-use crate::events::{append_at, at, draft, signed, whole, words};
 use crate::support::{Engine, Place, run};
+use bowline_conformance::events::{append_at, at, draft, signed, whole, words};
 
 const CASES: u32 = 40;
 
@@ -130,10 +130,10 @@ async fn replay(
         let batch: Vec<VerifiedEvent> = batch.iter().map(|event| event.signed(tenant_id)).collect();
         for store in stores {
             let report = append_at(store, batch.clone(), now).await;
-            prop_assert_eq!(&words(&report), &expected, "{}", store.engine());
+            prop_assert_eq!(&words(&report), &expected, "{}", store.engine().name());
             for (stream_id, head) in report.heads {
                 let model = &models[stream_id.store_id.uuid().as_u128() as usize];
-                prop_assert_eq!(head, model.taken.len() as u64, "{}", store.engine());
+                prop_assert_eq!(head, model.taken.len() as u64, "{}", store.engine().name());
             }
         }
     }

@@ -9,8 +9,10 @@ use bowline_types::StreamId;
 use sqlx::{Connection, PgConnection};
 use tracing::instrument::WithSubscriber;
 
-use crate::events::{append, at, draft, fresh, grow, new_events, new_stream, signed, signer, whole, words};
 use crate::support::{Engine, Log, Place, run, soon, until};
+use bowline_conformance::events::{
+    append, at, draft, fresh, grow, new_events, new_stream, signed, signer, whole, words,
+};
 
 async fn open(config: PostgresConfig) -> Arc<dyn LineStore> {
     Arc::new(PostgresStore::open(config).await.unwrap().0)
@@ -52,7 +54,7 @@ fn a_server_that_is_away_is_unavailable() {
 #[test]
 fn settings_of_the_database_do_not_weaken_the_contract() {
     run(Engine::Postgres, |place: Arc<Place>| async move {
-        let Place::Database { name, .. } = &*place else { panic!("{place:?}") };
+        let name = place.name();
         for setting in [
             "synchronous_commit = off",
             "default_transaction_isolation = 'serializable'",

@@ -11,10 +11,10 @@ use bowline_store::{
 use bowline_types::{StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
-use crate::events::{at, grow, new_stream};
 use crate::jobs::{claim, end, report};
 use crate::support::Place;
 use crate::triggers::{job, step};
+use bowline_conformance::events::{at, grow, new_stream};
 
 /// A store with a stream whose events jobs are of.
 async fn open(place: &Place) -> (Arc<dyn LineStore>, StreamId) {
@@ -175,7 +175,7 @@ pub(crate) async fn what_nobody_asked_a_breaker_about_was_not_barred_meanwhile(p
     let lease = std::time::Duration::from_secs(60);
     let these = bowline_store::Claim::These(vec![lost]);
     assert_eq!(store.claim_jobs(these, "w", lease, at(3_610)).await.unwrap().len(), 1);
-    place.leases_age(61).await;
+    crate::support::leases_age(&place, 61).await;
     assert_eq!(store.reclaim_jobs(at(3_700)).await.unwrap(), 1);
     turn(&store, lost, barred(3_720), 3_700).await;
     assert!(store.give_up_barred(at(3_700), at(3_710)).await.unwrap().is_empty());

@@ -13,10 +13,10 @@ use sqlx::Connection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::events::{at, grow, new_stream};
 use crate::jobs::{claim, end, insert, made, report};
 use crate::support::{Engine, Place, run, until};
 use crate::triggers::{job, put, step, trigger};
+use bowline_conformance::events::{at, grow, new_stream};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -36,11 +36,11 @@ fn a_worker_whose_clock_is_wrong_neither_loses_nor_gets_others_jobs() {
             assert_eq!(store.reclaim_jobs(now).await.unwrap(), 0, "a job was taken from a worker that lives");
         }
         let held = vec![(job.job_id, claimed[0].claim)];
-        place.leases_age(45).await;
+        crate::support::leases_age(&place, 45).await;
         assert_eq!(store.extend_claims(held.clone(), LEASE, at(0)).await.unwrap(), held);
-        place.leases_age(45).await;
+        crate::support::leases_age(&place, 45).await;
         assert_eq!(store.reclaim_jobs(far_ahead).await.unwrap(), 0, "it was not prolonged");
-        place.leases_age(16).await;
+        crate::support::leases_age(&place, 16).await;
         assert_eq!(store.reclaim_jobs(at(0)).await.unwrap(), 1, "its clock keeps what is lost");
         assert!(store.extend_claims(held, LEASE, far_ahead).await.unwrap().is_empty());
         assert!(
@@ -57,7 +57,7 @@ fn a_claim_that_is_lost_while_it_is_prolonged_is_not_held() {
         insert(&place, &jobs).await;
         let claimed = claim(&store, 2, 0).await;
         let held: Vec<_> = claimed.iter().map(|claimed| (claimed.job.job.job_id, claimed.claim)).collect();
-        place.leases_age(61).await;
+        crate::support::leases_age(&place, 61).await;
         // Another process lets one of them wait again, and is not quite through with it.
         let mut other = place.connect().await;
         let mut reclaims = other.begin().await.unwrap();

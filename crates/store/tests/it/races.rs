@@ -10,10 +10,10 @@ use bowline_types::StreamId;
 use bowline_ves::{Receipt, VerifiedEvent};
 use futures_util::FutureExt;
 
-use crate::events::{
+use crate::support::{Place, soon};
+use bowline_conformance::events::{
     append, append_at, at, draft, grow, new_events, new_stream, receipts, signed, whole, words,
 };
-use crate::support::{Place, soon};
 
 /// A batch over some of the streams, another one for each seed.
 fn crossing_batch(streams: &[StreamId], seed: usize) -> Vec<VerifiedEvent> {

@@ -8,8 +8,10 @@ use bowline_store::{EntityFilter, LineStore, ReadQuery, StoreError, StoredEvent}
 use bowline_types::{EventId, StreamId};
 use bowline_ves::{Draft, Hash, leaf_hash};
 
-use crate::events::{append, append_at, at, draft, grow, new_events, new_stream, pages, signed, whole};
 use crate::support::Place;
+use bowline_conformance::events::{
+    append, append_at, at, draft, grow, new_events, new_stream, pages, signed, whole,
+};
 
 /// Twelve events over two types with two entities each, of two event types.
 async fn mixed_stream(store: &Arc<dyn LineStore>) -> StreamId {

@@ -12,8 +12,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use tracing::instrument::WithSubscriber;
 
-use crate::events::{append, at, draft, new_stream, signed};
 use crate::support::{Engine, Log, Place, run};
+use bowline_conformance::events::{append, at, draft, new_stream, signed};
 
 const AGENT: AgentId = AgentId::from_bytes([2; 16]);
 

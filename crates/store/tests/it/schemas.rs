@@ -9,8 +9,8 @@ use bowline_store::{
 };
 use bowline_types::{SchemaId, TenantId};
 
-use crate::events::at;
 use crate::support::{Place, until};
+use bowline_conformance::events::at;
 
 pub(crate) fn schema(tenant_id: TenantId, event_type: &str, version: u32) -> SchemaRecord {
     SchemaRecord {
@@ -106,7 +106,7 @@ pub(crate) async fn the_newest_active_schema_judges(place: Arc<Place>) {
 
 pub(crate) async fn every_process_hears_of_a_changed_schema(place: Arc<Place>) {
     let stores = place.open_two().await;
-    let epoch = |user: usize| stores[user].changes().epoch(ChangeKind::Schemas);
+    let epoch = |user: usize| stores[user].changes().epoch(ChangeKind::SCHEMAS);
     let schema = schema(TenantId::random(), "t", 1);
     let mut known = epoch(1);
     for step in 0..4 {

@@ -11,8 +11,8 @@ use bowline_store::{
 use bowline_types::{AgentId, EvmHash, chain_stream};
 use bowline_ves::{Hash, SecretKey, SequencerSigner, VerifiedEvent};
 
-use crate::events::{agent_key, at, fresh, grow, new_events, signer, whole};
 use crate::support::{Place, soon};
+use bowline_conformance::events::{agent_key, at, fresh, grow, new_events, signer, whole};
 
 const CHAIN: u64 = 84_532;
 

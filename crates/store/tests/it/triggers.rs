@@ -12,8 +12,8 @@ use bowline_types::{EventId, StreamId, TenantId};
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
-use crate::events::{at, grow, new_stream};
-use crate::support::{Place, until};
+use crate::support::{Engine, Place, until};
+use bowline_conformance::events::{at, grow, new_stream};
 
 const FOLLOWER: &str = "triggers";
 
@@ -90,13 +90,13 @@ pub(crate) fn job(stream: StreamId, tenant_id: TenantId, job_id: u128, occurrenc
 
 /// The first column of a query's rows, which is text.
 async fn column(place: &Place, sql: &str) -> Vec<String> {
-    match place {
-        Place::Folder(_) => {
+    match place.engine() {
+        Engine::Sqlite => {
             let connection = rusqlite::Connection::open(place.file().path).unwrap();
             let mut statement = connection.prepare(sql).unwrap();
             statement.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
         }
-        Place::Database { .. } => {
+        Engine::Postgres => {
             let rows = sqlx::query(AssertSqlSafe(sql.to_owned()))
                 .fetch_all(&mut place.connect().await)
                 .await
@@ -161,8 +161,8 @@ pub(crate) async fn a_trigger_is_changed_by_who_knows_its_revision(place: Arc<Pl
     assert!(written(&one) != written(&two), "{one:?} {two:?}");
     let now = other.trigger(record.trigger_id).await.unwrap().unwrap();
     assert_eq!(now.name, if written(&one) { "one" } else { "two" });
-    until(|| async { store.changes().epoch(ChangeKind::Triggers) >= now.revision }).await;
-    until(|| async { other.changes().epoch(ChangeKind::Triggers) >= now.revision }).await;
+    until(|| async { store.changes().epoch(ChangeKind::TRIGGERS) >= now.revision }).await;
+    until(|| async { other.changes().epoch(ChangeKind::TRIGGERS) >= now.revision }).await;
 }
 
 pub(crate) async fn an_organization_has_so_many_triggers(place: Arc<Place>) {
@@ -289,10 +289,10 @@ pub(crate) async fn a_step_that_fails_leaves_nothing(place: Arc<Place>) {
     // A part of a step that is too large: everything but the cursor.
     store.commit_matches(whole(0, 0), at(0)).await.unwrap();
     assert_eq!(store.cursor(FOLLOWER, stream).await.unwrap(), 0);
-    let epoch = store.changes().epoch(ChangeKind::Jobs);
+    let epoch = store.changes().epoch(ChangeKind::JOBS);
     store.commit_matches(whole(0, 3), at(0)).await.unwrap();
     assert_eq!(states(&place).await, ["waiting"]);
-    assert_eq!(store.changes().epoch(ChangeKind::Jobs), epoch, "no job came");
+    assert_eq!(store.changes().epoch(ChangeKind::JOBS), epoch, "no job came");
 }
 
 pub(crate) async fn memory_is_kept_by_its_key(place: Arc<Place>) {
@@ -362,18 +362,18 @@ pub(crate) async fn tags_are_fair_among_tenants(place: Arc<Place>) {
     store.commit_matches(first, at(0)).await.unwrap();
     let tag = |id: u128| {
         let id = Uuid::from_u128(id);
-        let id = match *place {
-            Place::Folder(_) => format!("x'{}'", id.simple()),
-            Place::Database { .. } => format!("'{id}'"),
+        let id = match place.engine() {
+            Engine::Sqlite => format!("x'{}'", id.simple()),
+            Engine::Postgres => format!("'{id}'"),
         };
         format!("SELECT CAST(tag AS TEXT) FROM action_jobs WHERE job_id = {id}")
     };
     assert_eq!(column(&place, &tag(2_499)).await, ["2500"]);
     assert_eq!(column(&place, &tag(5_000)).await, ["1"], "one job is not behind another tenant's thousands");
     // Whoever comes when so much was claimed is behind that, and not before everybody.
-    let zero = match *place {
-        Place::Folder(_) => "zeroblob(16)".to_owned(),
-        Place::Database { .. } => format!("'{}'", Uuid::nil()),
+    let zero = match place.engine() {
+        Engine::Sqlite => "zeroblob(16)".to_owned(),
+        Engine::Postgres => format!("'{}'", Uuid::nil()),
     };
     place.execute(&format!("INSERT INTO job_tags (tenant_id, last_tag) VALUES ({zero}, 100)")).await;
     let mut second = step(stream, 1, 2);

@@ -1,5 +1,6 @@
 //! Whether events are matched: how many wait, since when none was, and what could not be.
 
+use bowline_deliveries::checks::QUEUE_FULL_JOBS;
 use bowline_runtime::Finding;
 
 use super::{TriggerFacts, fact, secs_since, threshold};
@@ -18,7 +19,7 @@ pub(super) fn matching(facts: &TriggerFacts) -> Finding {
     let waiting = fact(facts, |store| &store.actions).map_or(0, |actions| actions.waiting);
     let still = matching.last_at.map(|at| secs_since(at, facts.now));
     let behind = matching.behind_events;
-    let finding = if behind > 0 && waiting >= threshold::QUEUE_FAIL {
+    let finding = if behind > 0 && waiting >= QUEUE_FULL_JOBS {
         Finding::warn(
             "matching is held until the queue of jobs drains; events wait on the line and none is lost",
             "see the check queue_depth",

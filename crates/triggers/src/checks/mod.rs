@@ -1,10 +1,9 @@
-//! The health checks of triggers and deliveries: what an operator asks when events are not matched or actions not
-//! carried out, each a pure function of [`TriggerFacts`].
+//! The health checks of triggers: what an operator asks when events are not matched, each a pure function of
+//! [`TriggerFacts`].
 //!
-//! Nothing here gathers anything. Where there are no triggers there is nothing to judge; what mends trouble is a
-//! command or a setting that exists.
+//! No check gathers facts. Without a trigger there is nothing to judge; the fix of a finding is a command or a setting that
+//! exists.
 
-mod actions;
 mod matching;
 mod servers;
 
@@ -17,51 +16,23 @@ use bowline_types::Timestamp;
 pub struct TriggerFacts {
     /// The store.
     pub store: Seen<StoreFacts>,
-    /// Redis; none if the settings name none.
-    pub redis: Option<Seen<RedisFacts>>,
     /// Our own moment.
     pub now: Timestamp,
-}
-
-/// A Redis server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RedisFacts {
-    /// Bytes that it uses.
-    pub memory_bytes: u64,
 }
 
 /// Every check, in the order in which an operator would go.
 pub const CHECKS: &[Check<TriggerFacts>] = &[
     Check { name: "matching", about: "events are matched as they come", judge: matching::matching },
     Check { name: "set_aside", about: "every event could be matched", judge: matching::set_aside },
-    Check { name: "queue_depth", about: "jobs do not pile up", judge: actions::queue_depth },
-    Check { name: "deliveries", about: "nine of ten deliveries succeed", judge: actions::deliveries },
-    Check { name: "job_letters", about: "jobs that were given up", judge: actions::job_letters },
-    Check { name: "breakers", about: "no circuit breaker holds deliveries back", judge: actions::breakers },
-    Check { name: "redis", about: "Redis answers and has memory left", judge: servers::redis },
     Check { name: "db_active", about: "few statements run at a time", judge: servers::active },
 ];
 
 /// The checks' thresholds, in one place, with the unit in the name. They are the runbook's.
 mod threshold {
-    /// Jobs that wait on an ordinary day, at most.
-    pub(super) const QUEUE_USUAL: u64 = 1_000;
-    /// Jobs that wait, from which on workers should be added.
-    pub(super) const QUEUE_WARN: u64 = 10_000;
-    /// Jobs that wait, from which on matching is held.
-    pub(super) const QUEUE_FAIL: u64 = 50_000;
-    /// Of the deliveries.
-    pub(super) const FAILED_WARN_PERCENT: u64 = 10;
-    /// Of the deliveries.
-    pub(super) const FAILED_FAIL_PERCENT: u64 = 50;
-    /// Attempts below which a rate says nothing.
-    pub(super) const ATTEMPTS_MIN: u64 = 10;
     /// Events that matching may be behind.
     pub(super) const BEHIND_EVENTS: u64 = 1_000;
     /// That events may wait while none is matched.
     pub(super) const STILL_SECS: i64 = 300;
-    /// Of Redis.
-    pub(super) const REDIS_BYTES: u64 = 500_000_000;
     /// Statements at a time.
     pub(super) const ACTIVE_WARN: u64 = 50;
     /// Statements at a time.

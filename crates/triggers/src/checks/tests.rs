@@ -3,7 +3,7 @@
 //! Each case is a healthy system with one thing changed, at the runbook's thresholds.
 
 use bowline_runtime::Status;
-use bowline_store::{ActionFacts, ConnectionFacts, DestinationFacts, MatchingFacts, OpenBreaker};
+use bowline_store::{ActionFacts, ConnectionFacts, MatchingFacts};
 
 use super::*;
 
@@ -11,21 +11,6 @@ const NOW: i64 = 1_700_000_000_000_000;
 
 fn ago(secs: i64) -> Timestamp {
     Timestamp::from_micros(NOW - secs * 1_000_000)
-}
-
-fn destination(attempts: u64, failed: u64) -> DestinationFacts {
-    let error = (failed > 0).then(|| "HTTP 503".to_owned());
-    DestinationFacts { destination: "hooks.example:443".to_owned(), attempts, failed, error }
-}
-
-fn wrong_key() -> DestinationFacts {
-    let error = Some("SECRETS_UNREADABLE: the secrets can't be opened".to_owned());
-    DestinationFacts { destination: String::new(), attempts: 1, failed: 1, error }
-}
-
-fn breaker(kind: &'static str, name: &str) -> OpenBreaker {
-    let last_failure_at = Some(ago(30));
-    OpenBreaker { kind, name: name.to_owned(), state: "open".to_owned(), failure_count: 10, last_failure_at }
 }
 
 fn none<T>() -> Seen<T> {
@@ -58,11 +43,11 @@ fn healthy() -> TriggerFacts {
             running: 5,
             dead: 0,
             oldest_due_at: Some(ago(20)),
-            attempts: vec![destination(90, 10), destination(10, 0)],
+            attempts: Vec::new(),
         }),
         open_breakers: Ok(Vec::new()),
     };
-    TriggerFacts { store: Ok(store), redis: Some(Ok(RedisFacts { memory_bytes: 500_000_000 })), now: ago(0) }
+    TriggerFacts { store: Ok(store), now: ago(0) }
 }
 
 fn with(change: impl FnOnce(&mut StoreFacts)) -> TriggerFacts {
@@ -93,33 +78,17 @@ fn a_healthy_system_is_called_well_by_every_check() {
 #[test]
 fn each_trouble_is_found_by_its_check_alone() {
     let matching = |change: fn(&mut MatchingFacts)| with(|s| change(s.matching.as_mut().unwrap()));
-    let actions = |change: fn(&mut ActionFacts)| with(|s| change(s.actions.as_mut().unwrap()));
     let active = |active| with(|s| s.connections.as_mut().unwrap().active = active);
-    let breakers = |open: Vec<OpenBreaker>| with(|s| s.open_breakers = Ok(open));
-    let redis = |redis: Seen<RedisFacts>| TriggerFacts { redis: Some(redis), ..healthy() };
     let cases = [
         (matching(|m| m.behind_events = 1_000), "matching", Status::Warn),
         (matching(|m| m.last_at = Some(ago(300))), "matching", Status::Fail),
         (matching(|m| m.last_at = None), "matching", Status::Fail),
         (matching(|m| m.set_aside = 1), "set_aside", Status::Warn),
-        (actions(|a| a.waiting = 10_001), "queue_depth", Status::Warn),
-        (actions(|a| a.attempts = vec![destination(9, 1)]), "deliveries", Status::Ok),
-        (actions(|a| a.attempts = vec![destination(9, 9)]), "deliveries", Status::Ok),
-        (actions(|a| a.attempts = vec![destination(100, 11)]), "deliveries", Status::Warn),
-        (actions(|a| a.attempts = vec![destination(100, 51)]), "deliveries", Status::Fail),
-        (actions(|a| a.attempts = vec![destination(100, 1), wrong_key()]), "deliveries", Status::Fail),
-        (actions(|a| a.dead = 1), "job_letters", Status::Warn),
-        (breakers(vec![breaker("destination", "a:1")]), "breakers", Status::Warn),
-        (breakers(vec![breaker("trigger", "t1"), breaker("destination", "a:1")]), "breakers", Status::Warn),
-        (breakers(vec![breaker("trigger", "t1"), breaker("trigger", "t2")]), "breakers", Status::Fail),
-        (redis(Ok(RedisFacts { memory_bytes: 500_000_001 })), "redis", Status::Warn),
-        (redis(Err("connection refused".to_owned())), "redis", Status::Fail),
         (active(50), "db_active", Status::Warn),
         (active(100), "db_active", Status::Fail),
     ];
     for (facts, check, status) in cases {
-        let expected = if status == Status::Ok { Vec::new() } else { vec![(check, status)] };
-        assert_eq!(sick(&facts), expected);
+        assert_eq!(sick(&facts), [(check, status)]);
     }
 }
 
@@ -129,30 +98,16 @@ fn a_full_queue_is_told_as_such_and_not_as_a_hanging_matcher() {
         s.actions.as_mut().unwrap().waiting = 50_000;
         s.matching.as_mut().unwrap().last_at = Some(ago(4_000));
     });
-    assert_eq!(sick(&full), [("matching", Status::Warn), ("queue_depth", Status::Fail)]);
-}
-
-#[test]
-fn jobs_that_nobody_delivers_are_found_and_a_quiet_day_is_none() {
-    let quiet = |due: Option<i64>| {
-        with(|s| {
-            let actions = s.actions.as_mut().unwrap();
-            actions.attempts = Vec::new();
-            actions.oldest_due_at = due.map(ago);
-        })
-    };
-    assert_eq!(sick(&quiet(Some(300))), [("deliveries", Status::Fail)]);
-    assert_eq!(sick(&quiet(Some(299))), []);
-    assert_eq!(sick(&quiet(None)), []);
+    assert_eq!(sick(&full), [("matching", Status::Warn)]);
 }
 
 #[test]
 fn what_could_not_be_looked_at_is_skipped_with_the_reason() {
-    let facts = TriggerFacts { store: Err("no connection".to_owned()), redis: None, now: ago(0) };
+    let facts = TriggerFacts { store: Err("no connection".to_owned()), now: ago(0) };
     for check in CHECKS {
         let finding = check.run(&facts).finding;
         assert_eq!(finding.status, Status::Skipped, "{}", check.name);
-        assert!(finding.cause.contains("no connection") || finding.cause.contains("REDIS_URL"));
+        assert!(finding.cause.contains("no connection"), "{}", check.name);
     }
     let idle = with(|s| {
         let matching =

@@ -1,7 +1,7 @@
 //! Tries a trigger on the events of the past: when it would have fired, had it been there.
 //!
 //! What conditions remember begins empty, events that the chain took back count for nothing, and `created_at` does
-//! not matter. A back-test looks at so many events and takes so long at most; the rest is had with its cursor.
+//! not matter. A back-test reads a limited number of events in a limited time; its cursor leads to the rest.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -88,10 +88,10 @@ pub struct Bucket {
     pub count: u64,
 }
 
-/// Events that are looked at if nobody says how many, and at most.
+/// Events that are read by default, and at most.
 const EVENTS: (u64, u64) = (100_000, 1_000_000);
 
-/// Times of firing that are listed if nobody says how many, and at most.
+/// Firings that are listed by default, and at most.
 const LISTED: (usize, usize) = (100, 1_000);
 
 /// Events that are read at a time.
@@ -322,7 +322,7 @@ fn recalled(
     found.cloned().unwrap_or_else(|| State::read(None, fallback))
 }
 
-/// So many spans of time at most.
+/// Spans of time at most.
 const BUCKETS_MAX: i64 = 60;
 
 fn buckets(times: &[i64]) -> (u64, Vec<Bucket>) {

@@ -38,7 +38,7 @@ impl Drop for Permit<'_> {
 }
 
 impl Backtests {
-    /// So many at a time, and half of them of one organization.
+    /// At most `max` at a time, and half of them of one organization.
     pub(super) fn new(running_max: usize) -> Self {
         let of_one_max = running_max.div_ceil(2).max(1);
         Self { running_max: running_max.max(1), of_one_max, running: Mutex::default() }

@@ -1,7 +1,8 @@
-//! A trigger as somebody wrote it becomes a record: checked, with ids, and with its secrets encrypted.
+//! A trigger's input becomes a record: checked, with ids, and with its secrets encrypted.
 //!
 //! It refuses to write anything: every problem is found before the first id is given.
 
+use bowline_deliveries::{ActionRules, ActionScope};
 use bowline_store::{
     ActionRecord, BreakerSettings, ConditionRecord, PRIORITY_MAX, PRIORITY_MIN, TriggerRecord,
 };
@@ -11,7 +12,8 @@ use uuid::Uuid;
 
 use crate::input::{ActionInput, ConditionInput, TriggerChanges, TriggerInput};
 use crate::rules;
-use crate::{ActionOwner, ActionRules, FieldProblem, TriggerError};
+use crate::template_names::template_names;
+use crate::{FieldProblem, TriggerError};
 
 /// Actions of one trigger at most.
 const ACTIONS_MAX: usize = 32;
@@ -55,24 +57,21 @@ pub(super) fn next_record(
     let mut problems = problems(&input);
     let conditions = conditions(&before.conditions, &input.conditions, &mut problems);
     let kept = kept_actions(&before.actions, &input.actions, rules, &mut problems);
-    let owner = ActionOwner { tenant_id: before.tenant_id, registry: input.registry.as_deref() };
+    let names = template_names(input.registry.as_deref());
+    let scope = ActionScope { tenant_id: before.tenant_id, names };
     for (index, (action, before)) in input.actions.iter().zip(&kept).enumerate() {
         let config = Value::Object(action.config.clone());
         let found = if config.to_string().len() > ACTION_BYTES_MAX {
             vec![FieldProblem::new("config", format!("has more than {ACTION_BYTES_MAX} bytes"))]
         } else {
-            rules.check(owner, &action.action_type, &config, *before)
+            rules.check(scope, &action.action_type, &config, *before)
         };
         let place = format!("actions[{index}]");
         if !(PRIORITY_MIN..=PRIORITY_MAX).contains(&action.priority) {
             let problem = format!("is {}: take {PRIORITY_MIN} to {PRIORITY_MAX}", action.priority);
             problems.push(FieldProblem::new("priority", problem).under(&place));
         }
-        problems.extend(found.into_iter().map(|problem| {
-            let known = problem.field.starts_with("config") || problem.field == "action_type";
-            let problem = if known { problem } else { problem.under("config") };
-            problem.under(&place)
-        }));
+        problems.extend(found.into_iter().map(|problem| problem.under(&place)));
     }
     let compiled = rules::compile_conditions(input.registry.as_deref(), &conditions);
     let is_stateful = match &compiled {
@@ -90,7 +89,7 @@ pub(super) fn next_record(
         let action_id = before.map_or_else(Uuid::new_v4, |before| before.action_id);
         let config = Value::Object(action.config);
         let sealed = rules
-            .seal(owner, action_id, &config, before)
+            .seal(scope, action_id, &config, before)
             .map_err(|problem| TriggerError::field(format!("actions[{index}].config"), problem))?;
         let (config, sealed) = (sealed.config, sealed.sealed);
         let ActionInput { action_type, priority, .. } = action;

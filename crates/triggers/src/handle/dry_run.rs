@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{EventSummary, Explanation, Handle, ScopeCheck, compose};
 use crate::rules::{self, Facts, State};
-use crate::{TriggerError, TriggerInput};
+use crate::{Missing, TriggerError, TriggerInput};
 
 /// A trigger that is there, or one that is not yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Rule {
     Given(Box<TriggerInput>),
 }
 
-/// An event that is there, or one that somebody made up.
+/// A stored event, or one that the caller made up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventRef {
     /// It is on a chain's stream or on one of the organization's.
@@ -112,7 +112,7 @@ impl Handle {
                 return Ok((facts, Some(event)));
             }
         }
-        Err(TriggerError::Absent("event"))
+        Err(TriggerError::Absent(Missing::Event))
     }
 }
 

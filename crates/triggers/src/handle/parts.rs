@@ -5,8 +5,8 @@ use bowline_types::TenantId;
 use uuid::Uuid;
 
 use super::Handle;
-use crate::TriggerError;
 use crate::input::{ActionInput, ConditionInput, TriggerInput};
+use crate::{Missing, TriggerError};
 
 impl Handle {
     /// Adds a condition behind the others.
@@ -24,7 +24,7 @@ impl Handle {
             Ok(input)
         };
         let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
-        view.conditions.into_iter().next_back().ok_or(TriggerError::Absent("condition"))
+        view.conditions.into_iter().next_back().ok_or(TriggerError::Absent(Missing::Condition))
     }
 
     /// Writes a condition anew; it keeps its id.
@@ -41,15 +41,17 @@ impl Handle {
         let condition = ConditionInput { id: Some(condition_id), ..condition };
         let replace = |mut input: TriggerInput| {
             let place = input.conditions.iter_mut().find(|known| known.id == Some(condition_id));
-            *place.ok_or(TriggerError::Absent("condition"))? = condition.clone();
+            *place.ok_or(TriggerError::Absent(Missing::Condition))? = condition.clone();
             Ok(input)
         };
         let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
         let mut conditions = view.conditions.into_iter();
-        conditions.find(|known| known.id == Some(condition_id)).ok_or(TriggerError::Absent("condition"))
+        conditions
+            .find(|known| known.id == Some(condition_id))
+            .ok_or(TriggerError::Absent(Missing::Condition))
     }
 
-    /// Takes a condition away.
+    /// Removes a condition.
     ///
     /// # Errors
     /// As [`Self::update`].
@@ -62,7 +64,11 @@ impl Handle {
         let take = |mut input: TriggerInput| {
             let before = input.conditions.len();
             input.conditions.retain(|known| known.id != Some(condition_id));
-            if input.conditions.len() == before { Err(TriggerError::Absent("condition")) } else { Ok(input) }
+            if input.conditions.len() == before {
+                Err(TriggerError::Absent(Missing::Condition))
+            } else {
+                Ok(input)
+            }
         };
         self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
     }
@@ -82,7 +88,7 @@ impl Handle {
             Ok(input)
         };
         let view = self.rewrite(tenant_id, trigger_id, None, add).await?;
-        view.actions.into_iter().next_back().ok_or(TriggerError::Absent("action"))
+        view.actions.into_iter().next_back().ok_or(TriggerError::Absent(Missing::Action))
     }
 
     /// Writes an action anew; it keeps its id, and secrets that are given back masked.
@@ -99,15 +105,15 @@ impl Handle {
         let action = ActionInput { id: Some(action_id), ..action };
         let replace = |mut input: TriggerInput| {
             let place = input.actions.iter_mut().find(|known| known.id == Some(action_id));
-            *place.ok_or(TriggerError::Absent("action"))? = action.clone();
+            *place.ok_or(TriggerError::Absent(Missing::Action))? = action.clone();
             Ok(input)
         };
         let view = self.rewrite(tenant_id, trigger_id, None, replace).await?;
         let mut actions = view.actions.into_iter();
-        actions.find(|known| known.id == Some(action_id)).ok_or(TriggerError::Absent("action"))
+        actions.find(|known| known.id == Some(action_id)).ok_or(TriggerError::Absent(Missing::Action))
     }
 
-    /// Takes an action away.
+    /// Removes an action.
     ///
     /// # Errors
     /// As [`Self::update`].
@@ -120,7 +126,7 @@ impl Handle {
         let take = |mut input: TriggerInput| {
             let before = input.actions.len();
             input.actions.retain(|known| known.id != Some(action_id));
-            if input.actions.len() == before { Err(TriggerError::Absent("action")) } else { Ok(input) }
+            if input.actions.len() == before { Err(TriggerError::Absent(Missing::Action)) } else { Ok(input) }
         };
         self.rewrite(tenant_id, trigger_id, None, take).await.map(drop)
     }

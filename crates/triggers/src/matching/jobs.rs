@@ -15,15 +15,15 @@ pub(crate) fn job_id(trigger_id: Uuid, action_id: Uuid, occurrence: Uuid) -> Uui
     Uuid::new_v5(&trigger_id, &name)
 }
 
-/// What templates may name of an event: its fields, and its place on the line.
-pub(crate) struct Described<'e> {
+/// The text of an event for its jobs: its fields, and its place on the line.
+pub(crate) struct EventText<'e> {
     event: &'e StoredEvent,
     facts: &'e Facts,
     /// Written once for all triggers that add nothing to it.
     text: Option<String>,
 }
 
-impl<'e> Described<'e> {
+impl<'e> EventText<'e> {
     pub(crate) fn new(event: &'e StoredEvent, facts: &'e Facts) -> Self {
         Self { event, facts, text: None }
     }

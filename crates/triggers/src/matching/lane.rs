@@ -1,7 +1,7 @@
-//! One stream's lane: waits for its events, takes its lease when there are any, and matches them step by step.
+//! One stream's lane: waits for its events, takes its lease when there are any, and matches them page by page.
 //!
-//! A step that is not written leaves nothing behind, and whoever loses the lease forgets all that it knew. The shutdown
-//! cuts off whatever is not being written.
+//! A page that is not committed leaves nothing behind, and a lane that loses the lease drops all that it cached. The
+//! shutdown cuts off everything but a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,14 +13,14 @@ use bowline_types::StreamId;
 use metrics::gauge;
 use tokio::time::{Instant, timeout};
 
-use super::log::End;
+use super::commit::{LatePage, MatchedPage};
+use super::log::EventEnd;
 use super::page;
-use super::recall::Recall;
-use super::step::{Late, Step};
-use super::stride::Stride;
-use super::{FOLLOWER, Shared};
+use super::page_sizer::PageSizer;
+use super::state_cache::StateCache;
+use super::{FOLLOWER, MatchingContext};
 use crate::metrics::LAG;
-use crate::rules::Seen;
+use crate::rules::VisitedSlots;
 
 /// After a step that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -28,67 +28,68 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long giving the lease back may take; it ends by itself.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Where a stream is.
+/// The lane of one stream.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<MatchingContext>,
     pub(super) stream: StreamId,
     lease: Option<(Lease, Instant)>,
-    /// None if it is not known.
+    /// None until it is read.
     pub(super) cursor: Option<u64>,
-    pub(super) recall: Recall,
-    seen: Seen,
-    pub(super) stride: Stride,
-    /// Events that are left, as it was shown.
+    pub(super) state_cache: StateCache,
+    visited: VisitedSlots,
+    pub(super) page_sizer: PageSizer,
+    /// Events that are left, as the metric shows them.
     lag: u64,
 }
 
-/// How a look at the stream ended.
-enum Looked {
-    /// Everything is matched; so many events were.
+/// How catching up with the stream ended.
+enum CatchUp {
+    /// Every event is matched; this many were matched now.
     Done(u64),
-    /// Another process matches it.
+    /// Another process holds the stream's lease.
     Elsewhere,
 }
 
-/// What there is to write.
-enum Ready {
+/// The next page.
+enum NextPage {
+    /// No event is left.
     Nothing,
-    /// Another process matches the stream.
+    /// Another process holds the stream's lease.
     Elsewhere,
-    Step(Box<Step>),
-    Late(Late),
+    Matched(Box<MatchedPage>),
+    Late(LatePage),
 }
 
 impl Lane {
-    pub(super) fn new(shared: Arc<Shared>, stream: StreamId) -> Self {
-        let stride = Stride::new(shared.config.page_events);
-        let (recall, seen) = (Recall::default(), Seen::default());
-        Self { shared, stream, lease: None, cursor: None, recall, seen, stride, lag: 0 }
+    pub(super) fn new(context: Arc<MatchingContext>, stream: StreamId) -> Self {
+        let page_sizer = PageSizer::new(context.config.page_events);
+        let (state_cache, visited) = (StateCache::default(), VisitedSlots::default());
+        Self { context, stream, lease: None, cursor: None, state_cache, visited, page_sizer, lag: 0 }
     }
 
     /// Matches until the shutdown begins.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let mut grown = self.shared.store.tail().watch(self.stream);
-        let poll = Duration::from_millis(self.shared.config.poll_ms);
+        let mut grown = self.context.store.tail().watch(self.stream);
+        let poll = Duration::from_millis(self.context.config.poll_ms);
         let mut was_polled = false;
         while !shutdown.has_begun() {
             grown.borrow_and_update();
             let pause = match self.catch_up(&shutdown).await {
-                Ok(Looked::Done(events)) => {
-                    self.shared.log.polled(if was_polled { events } else { 0 });
+                Ok(CatchUp::Done(events)) => {
+                    self.context.log.polled(if was_polled { events } else { 0 });
                     poll
                 }
-                Ok(Looked::Elsewhere) => {
-                    // Whoever matches it now may be gone when its lease ends.
-                    let third = Duration::from_millis(self.shared.config.lease_secs * 1_000 / 3);
+                Ok(CatchUp::Elsewhere) => {
+                    // The other process may have died: its lease ends by itself.
+                    let third = Duration::from_millis(self.context.config.lease_secs * 1_000 / 3);
                     tokio::select! { () = tokio::time::sleep(third.min(poll)) => {}, () = shutdown.begun() => {} }
                     continue;
                 }
                 Err(error) => {
                     self.forget();
                     if !matches!(error, StoreError::CursorMoved { .. }) {
-                        self.shared.log.trouble("Events can't be matched", &error);
+                        self.context.log.trouble("Events can't be matched", &error);
                         tokio::select! { () = tokio::time::sleep(RETRY) => {}, () = shutdown.begun() => {} }
                     }
                     continue;
@@ -100,31 +101,31 @@ impl Lane {
             };
         }
         if let Some((lease, _)) = self.lease.take() {
-            timeout(RELEASE_TIME_MAX, self.shared.store.release_lease(&lease)).await.ok();
+            timeout(RELEASE_TIME_MAX, self.context.store.release_lease(&lease)).await.ok();
         }
     }
 
-    /// Another process may have matched the stream: nothing that is known of it counts.
+    /// Drops all that is cached: another process may have matched the stream.
     pub(super) fn forget(&mut self) {
         self.show_lag(0);
         self.cursor = None;
-        self.recall = Recall::default();
+        self.state_cache = StateCache::default();
     }
 
-    async fn catch_up(&mut self, shutdown: &Shutdown) -> Result<Looked, StoreError> {
+    async fn catch_up(&mut self, shutdown: &Shutdown) -> Result<CatchUp, StoreError> {
         let mut done = 0;
         loop {
             let ready = tokio::select! {
                 biased;
-                () = shutdown.begun() => return Ok(Looked::Done(done)),
+                () = shutdown.begun() => return Ok(CatchUp::Done(done)),
                 ready = self.prepare(shutdown) => ready?,
             };
             let late = match ready {
-                Ready::Nothing => return Ok(Looked::Done(done)),
-                Ready::Elsewhere => return Ok(Looked::Elsewhere),
-                Ready::Late(late) => late,
-                // What is being written is never cut off.
-                Ready::Step(step) => match self.write(*step, shutdown).await? {
+                NextPage::Nothing => return Ok(CatchUp::Done(done)),
+                NextPage::Elsewhere => return Ok(CatchUp::Elsewhere),
+                NextPage::Late(late) => late,
+                // A commit is never cut off.
+                NextPage::Matched(step) => match self.write(*step, shutdown).await? {
                     Ok(events) => {
                         done += events;
                         continue;
@@ -140,21 +141,21 @@ impl Lane {
         }
     }
 
-    /// Everything that comes before a step is written.
-    async fn prepare(&mut self, shutdown: &Shutdown) -> Result<Ready, StoreError> {
-        let poll = Duration::from_millis(self.shared.config.poll_ms);
+    /// Everything that comes before a page is committed.
+    async fn prepare(&mut self, shutdown: &Shutdown) -> Result<NextPage, StoreError> {
+        let poll = Duration::from_millis(self.context.config.poll_ms);
         loop {
-            let Some(cursor) = self.position().await? else { return Ok(Ready::Nothing) };
+            let Some(cursor) = self.position().await? else { return Ok(NextPage::Nothing) };
             if !self.hold_lease().await? {
                 self.forget();
-                return Ok(Ready::Elsewhere);
+                return Ok(NextPage::Elsewhere);
             }
-            // The lease may have been somebody else's since the cursor was read.
+            // Another process may have held the lease since the cursor was read.
             if self.cursor != Some(cursor) {
                 continue;
             }
             // While matching is held the lease is kept, and what is left is shown.
-            if timeout(poll, self.shared.pressure.pass(shutdown)).await.is_ok() {
+            if timeout(poll, self.context.pressure.pass(shutdown)).await.is_ok() {
                 return self.hold_page(cursor).await;
             }
         }
@@ -162,7 +163,7 @@ impl Lane {
 
     /// The cursor, if there is something after it.
     async fn position(&mut self) -> Result<Option<u64>, StoreError> {
-        let store = &self.shared.store;
+        let store = &self.context.store;
         let cursor = match self.cursor {
             Some(cursor) => cursor,
             None => store.cursor(FOLLOWER, self.stream).await?,
@@ -173,15 +174,15 @@ impl Lane {
         Ok((head > cursor).then_some(cursor))
     }
 
-    /// What is left of this stream, as a part of what the process has left.
+    /// Shows the events that are left of this stream as a part of the process's.
     fn show_lag(&mut self, lag: u64) {
-        let all = &self.shared.lag;
+        let all = &self.context.lag;
         all.fetch_sub(std::mem::replace(&mut self.lag, lag), Ordering::Relaxed);
         gauge!(LAG).set((all.fetch_add(lag, Ordering::Relaxed) + lag) as f64);
     }
 
     pub(super) async fn hold_lease(&mut self) -> Result<bool, StoreError> {
-        let Shared { store, clock, config, holder, .. } = &*self.shared;
+        let MatchingContext { store, clock, config, holder, .. } = &*self.context;
         let ttl = Duration::from_secs(config.lease_secs);
         if self.lease.as_ref().is_some_and(|(_, taken)| taken.elapsed() < ttl / 3) {
             return Ok(true);
@@ -198,13 +199,13 @@ impl Lane {
     }
 
     /// Reads a page and holds it against the triggers.
-    async fn hold_page(&mut self, cursor: u64) -> Result<Ready, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let limit = Duration::from_secs(shared.config.step_secs_max);
-        let mut query = ReadQuery::from(self.stream, cursor + 1, self.stride.events());
-        query.bytes_max = shared.config.page_bytes;
-        let Ok(read) = timeout(limit, shared.store.read(query)).await else {
-            self.stride.shrink(self.stride.events());
+    async fn hold_page(&mut self, cursor: u64) -> Result<NextPage, StoreError> {
+        let context = Arc::clone(&self.context);
+        let limit = Duration::from_secs(context.config.step_secs_max);
+        let mut query = ReadQuery::from(self.stream, cursor + 1, self.page_sizer.events());
+        query.bytes_max = context.config.page_bytes;
+        let Ok(read) = timeout(limit, context.store.read(query)).await else {
+            self.page_sizer.shrink(self.page_sizer.events());
             let problem = format!("a page was not read within {} s", limit.as_secs());
             return Err(StoreError::Unavailable(problem));
         };
@@ -215,23 +216,25 @@ impl Lane {
         if (cursor + 1..).zip(&mut numbers).any(|(expected, found)| expected != found) {
             return Err(gap());
         }
-        let begun = shared.log.begin(events.len());
+        let begun = context.log.begin(events.len());
         let mut evaluated = Duration::ZERO;
         let held = async {
             // After the events were read: a trigger that is older than one of them is known then.
-            shared.rules.refresh(shared.store.as_ref()).await?;
-            let (recall, seen) = (&mut self.recall, &mut self.seen);
-            page::hold(&shared, self.stream, &events, recall, seen, &mut evaluated).await
+            context.rules.refresh(context.store.as_ref()).await?;
+            let (state_cache, visited) = (&mut self.state_cache, &mut self.visited);
+            page::hold(&context, self.stream, &events, state_cache, visited, &mut evaluated).await
         };
         match timeout(limit, held).await {
-            Ok(Ok(outcome)) => Ok(Ready::Step(Box::new(Step { from: cursor, first, outcome, begun }))),
+            Ok(Ok(outcome)) => {
+                Ok(NextPage::Matched(Box::new(MatchedPage { from: cursor, first, outcome, begun })))
+            }
             Ok(Err(error)) => {
-                begun.end(End::Failed);
+                begun.end(EventEnd::Failed);
                 Err(error)
             }
             Err(_) => {
-                begun.end(End::Timeout);
-                Ok(Ready::Late(Late { from: cursor, first, events: events.len(), evaluated }))
+                begun.end(EventEnd::Timeout);
+                Ok(NextPage::Late(LatePage { from: cursor, first, events: events.len(), evaluated }))
             }
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Lanes {
     resting: Vec<(StreamId, Instant)>,
 }
 
-/// A lane that ended although nobody told it to.
+/// A lane that ended before the shutdown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) stream: StreamId,

@@ -1,4 +1,4 @@
-//! What matching says: a line an event, counts every half minute, a heartbeat every minute.
+//! The log of matching: a line an event, counts every half minute, a heartbeat every minute.
 //!
 //! The phrases are those that operators look for. Many events a second are summed up, and none is left out of the
 //! counts: every event that was begun has succeeded, failed, panicked, run out of time, or is active. A lane that ends
@@ -16,7 +16,7 @@ use crate::metrics::{EVENTS, SET_ASIDE};
 /// Lines about single events in a second at most.
 const LINES_A_SECOND_MAX: u64 = 100;
 
-/// What is said, and counted.
+/// The log, and its counts.
 #[derive(Debug)]
 pub(crate) struct Log {
     each: bool,
@@ -37,16 +37,16 @@ struct Counts {
     timeout: AtomicU64,
 }
 
-/// Events that were begun; those of which nobody says how they ended are put back when it is dropped.
+/// Events that were begun; dropping it takes those back whose end was not counted.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct BegunEvents {
     counts: Arc<Counts>,
     events: usize,
 }
 
 /// How an event ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum EventEnd {
     Succeeded,
     Failed,
     Panicked,
@@ -60,26 +60,26 @@ impl Log {
         Self { each, counts, polled: zero(), lines: zero(), unsaid: zero(), unsaid_matches: zero() }
     }
 
-    /// So many events are begun.
-    pub(crate) fn begin(&self, events: usize) -> Begun {
+    /// That many events are begun.
+    pub(crate) fn begin(&self, events: usize) -> BegunEvents {
         self.counts.spawned.fetch_add(events as u64, Ordering::Relaxed);
-        Begun { counts: Arc::clone(&self.counts), events }
+        BegunEvents { counts: Arc::clone(&self.counts), events }
     }
 
-    pub(crate) fn ended(&self, events: usize, end: End) {
+    pub(crate) fn ended(&self, events: usize, end: EventEnd) {
         self.counts.ended(events, end);
     }
 
-    /// A stream's lane ended although nobody told it to.
+    /// A stream's lane ended before the shutdown.
     pub(crate) fn lane_ended(&self, stream: StreamId, cause: &str, rest_secs: u64) {
-        self.begin(1).end(End::Panicked);
+        self.begin(1).end(EventEnd::Panicked);
         tracing::error!(
             component = "triggers", %stream, cause, rest_secs,
             "Matching of a stream broke off, it is started again"
         );
     }
 
-    /// Events that a poll found and no wake-up told of.
+    /// Events that a poll found without a wake-up.
     pub(crate) fn polled(&self, events: u64) {
         self.polled.fetch_add(events, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Log {
         tracing::warn!(component = "triggers", %error, "{what}, tried again");
     }
 
-    /// Once a second: what was not said one by one.
+    /// Once a second: the events that got no line of their own, in sum.
     pub(crate) fn tick(&self) {
         self.lines.store(0, Ordering::Relaxed);
         let events = self.unsaid.swap(0, Ordering::Relaxed);
@@ -165,30 +165,30 @@ impl Log {
 }
 
 impl Counts {
-    fn ended(&self, events: usize, end: End) {
+    fn ended(&self, events: usize, end: EventEnd) {
         let counted = match end {
-            End::Succeeded => &self.succeeded,
-            End::Failed => &self.failed,
-            End::Panicked => &self.panicked,
-            End::Timeout => &self.timeout,
+            EventEnd::Succeeded => &self.succeeded,
+            EventEnd::Failed => &self.failed,
+            EventEnd::Panicked => &self.panicked,
+            EventEnd::Timeout => &self.timeout,
         };
         counted.fetch_add(events as u64, Ordering::Relaxed);
     }
 }
 
-impl Begun {
+impl BegunEvents {
     /// All of them ended like this.
-    pub(crate) fn end(mut self, end: End) {
+    pub(crate) fn end(mut self, end: EventEnd) {
         self.counts.ended(std::mem::take(&mut self.events), end);
     }
 
-    /// The end of so many is told one by one.
-    pub(crate) fn told(mut self, events: usize) {
+    /// The ends of that many events are counted one by one with [`Log::ended`].
+    pub(crate) fn ended_one_by_one(mut self, events: usize) {
         self.events = self.events.saturating_sub(events);
     }
 }
 
-impl Drop for Begun {
+impl Drop for BegunEvents {
     fn drop(&mut self) {
         self.counts.spawned.fetch_sub(self.events as u64, Ordering::Relaxed);
     }

@@ -14,12 +14,12 @@ use bowline_types::StreamId;
 use metrics::{counter, histogram};
 use uuid::Uuid;
 
-use super::Shared;
-use super::jobs::Described;
-use super::log::End;
-use super::recall::Recall;
+use super::MatchingContext;
+use super::jobs::EventText;
+use super::log::EventEnd;
+use super::state_cache::StateCache;
 use crate::metrics::{ENQUEUED, EVALUATED, MATCHES, SECONDS};
-use crate::rules::{Advance, Facts, Fallback, Reversal, Rule, Seen, State};
+use crate::rules::{Advance, Facts, Fallback, Reversal, Rule, State, VisitedSlots};
 
 /// Feedbacks of an agent that are searched for the one that was revoked.
 const SEARCHED_MAX: usize = 10_000;
@@ -34,17 +34,17 @@ const SEARCHED_AT_ONCE: usize = 500;
 /// How long events are evaluated before others get their turn.
 const TURN: Duration = Duration::from_millis(5);
 
-/// What a page comes to.
+/// The effects of a page.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) jobs: Vec<NewJob>,
     pub(super) retracted: Vec<Uuid>,
     pub(super) processed: Vec<ProcessedEvent>,
-    pub(super) ends: Vec<End>,
+    pub(super) ends: Vec<EventEnd>,
 }
 
-/// An event, held against what has no memory.
-struct Looked {
+/// An event after its stateless conditions were evaluated.
+struct Evaluated {
     facts: Facts,
     passed: Vec<Arc<Rule>>,
     /// The feedback that it revokes, or whose revocation it takes back.
@@ -59,42 +59,42 @@ struct Revoked {
 }
 
 /// Why an event can't be matched.
-struct Trouble {
+struct EvaluationFailure {
     problem: String,
-    end: End,
+    end: EventEnd,
 }
 
-/// Takes events in their order until so many triggers have passed that a step has enough to write: what is left over
-/// is the next step's. `evaluated` grows by the time that holding them against triggers takes, also if this is cut off.
+/// Takes events in their order until a transaction has enough to write; the next page takes the rest. `evaluated` grows by
+/// the time of evaluating conditions, also if this is cut off.
 pub(super) async fn hold(
-    shared: &Shared,
+    context: &MatchingContext,
     stream: StreamId,
     events: &[StoredEvent],
-    recall: &mut Recall,
-    seen: &mut Seen,
+    state_cache: &mut StateCache,
+    visited: &mut VisitedSlots,
     evaluated: &mut Duration,
 ) -> Result<Outcome, StoreError> {
     let mut looked = Vec::with_capacity(events.len());
-    let mut turn = Turn::new();
-    let (mut passed_max, mut revocations_max) = (shared.config.step_jobs_max, REVOCATIONS_MAX);
+    let mut turn = TimeSlice::new();
+    let (mut passed_max, mut revocations_max) = (context.config.step_jobs_max, REVOCATIONS_MAX);
     for event in events {
         if passed_max == 0 || revocations_max == 0 {
             break;
         }
         revocations_max -= usize::from(event.envelope.event_type == REVOKED);
-        let look = timed(evaluated, shared.config.tries_max, || {
+        let look = timed(evaluated, context.config.tries_max, || {
             let began = Instant::now();
             let facts = Facts::of(event)?;
-            let (passed, looked_at) = shared.rules.read().passed(&facts, seen);
+            let (passed, looked_at) = context.rules.read().passed(&facts, visited);
             counter!(EVALUATED).increment(looked_at as u64);
             let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            Ok(Looked { facts, passed, revoked: None, micros })
+            Ok(Evaluated { facts, passed, revoked: None, micros })
         });
         passed_max = passed_max.saturating_sub(look.as_ref().map_or(0, |look| look.passed.len()));
         looked.push(look);
         turn.give().await;
     }
-    find_revoked(shared, stream, &mut looked, seen, evaluated).await?;
+    find_revoked(context, stream, &mut looked, visited, evaluated).await?;
     let mut keys = Vec::new();
     for look in looked.iter().flatten() {
         collect_keys(stream, &look.facts, &look.passed, &mut keys);
@@ -102,23 +102,24 @@ pub(super) async fn hold(
             collect_keys(stream, &revoked.facts, &revoked.passed, &mut keys);
         }
     }
-    recall.load(shared.store.as_ref(), keys).await?;
+    state_cache.load(context.store.as_ref(), keys).await?;
     let mut outcome = Outcome::default();
     for (event, look) in events.iter().zip(looked) {
         let done = look.and_then(|look| {
-            let effects = timed(evaluated, shared.config.tries_max, || Ok(effects(event, &look, recall)))?;
+            let effects =
+                timed(evaluated, context.config.tries_max, || Ok(effects(event, &look, state_cache)))?;
             Ok((look, effects))
         });
-        outcome.add(shared, event, done, recall);
+        outcome.add(context, event, done, state_cache);
         turn.give().await;
     }
     Ok(outcome)
 }
 
 /// Since when this task has not let others have their turn.
-struct Turn(Instant);
+struct TimeSlice(Instant);
 
-impl Turn {
+impl TimeSlice {
     fn new() -> Self {
         Self(Instant::now())
     }
@@ -141,7 +142,7 @@ struct Effects {
     micros: u64,
 }
 
-fn effects(event: &StoredEvent, look: &Looked, recall: &Recall) -> Effects {
+fn effects(event: &StoredEvent, look: &Evaluated, state_cache: &StateCache) -> Effects {
     let began = Instant::now();
     let (facts, stream) = (&look.facts, event.envelope.stream);
     let mut effects = Effects::default();
@@ -149,13 +150,13 @@ fn effects(event: &StoredEvent, look: &Looked, recall: &Recall) -> Effects {
     let mut ahead: HashMap<StateKey, State> = HashMap::new();
     if let Some(revoked) = &look.revoked {
         let reversal = Reversal::Revoke(revoked.is_revoked);
-        reverse(stream, &revoked.facts, &revoked.passed, reversal, recall, &mut ahead);
+        reverse(stream, &revoked.facts, &revoked.passed, reversal, state_cache, &mut ahead);
     }
     if facts.retracts {
-        reverse(stream, facts, &look.passed, Reversal::Remove, recall, &mut ahead);
+        reverse(stream, facts, &look.passed, Reversal::Remove, state_cache, &mut ahead);
         effects.retracted = Some(facts.occurrence);
     } else {
-        let mut described = Described::new(event, facts);
+        let mut described = EventText::new(event, facts);
         for rule in &look.passed {
             // A trigger knows nothing of what came before it.
             if event.receipt.sequenced_at < rule.created_at {
@@ -164,7 +165,7 @@ fn effects(event: &StoredEvent, look: &Looked, recall: &Recall) -> Effects {
             let advance = if rule.is_stateful {
                 let remembered = |name: &_, fallback| {
                     let key = rule.key(name, stream, facts);
-                    ahead.get(&key).cloned().unwrap_or_else(|| recall.get(&key, fallback))
+                    ahead.get(&key).cloned().unwrap_or_else(|| state_cache.get(&key, fallback))
                 };
                 let mut advance = rule.advance(facts, remembered);
                 for (name, state) in std::mem::take(&mut advance.states) {
@@ -190,13 +191,13 @@ fn reverse(
     facts: &Facts,
     passed: &[Arc<Rule>],
     reversal: Reversal,
-    recall: &Recall,
+    state_cache: &StateCache,
     ahead: &mut HashMap<StateKey, State>,
 ) {
     for rule in passed.iter().filter(|rule| rule.is_stateful) {
         let remembered = |name: &_, fallback| {
             let key = rule.key(name, stream, facts);
-            ahead.get(&key).cloned().unwrap_or_else(|| recall.get(&key, fallback))
+            ahead.get(&key).cloned().unwrap_or_else(|| state_cache.get(&key, fallback))
         };
         for (name, state) in rule.reverse(facts, reversal, remembered) {
             ahead.insert(rule.key(&name, stream, facts), state);
@@ -217,25 +218,25 @@ fn timed<T>(
     evaluated: &mut Duration,
     tries_max: u32,
     run: impl FnMut() -> Result<T, String>,
-) -> Result<T, Trouble> {
+) -> Result<T, EvaluationFailure> {
     let began = Instant::now();
     let done = attempt(tries_max, run);
     *evaluated += began.elapsed();
     done
 }
 
-/// Runs a piece of evaluation that must not fail and must not panic; so many times, then it is given up.
-fn attempt<T>(tries_max: u32, run: impl FnMut() -> Result<T, String>) -> Result<T, Trouble> {
+/// Runs a piece of evaluation that must not fail and must not panic, `tries_max` times at most.
+fn attempt<T>(tries_max: u32, run: impl FnMut() -> Result<T, String>) -> Result<T, EvaluationFailure> {
     let mut run = run;
-    let mut trouble = Trouble { problem: "no try is allowed".to_owned(), end: End::Failed };
+    let mut trouble = EvaluationFailure { problem: "no try is allowed".to_owned(), end: EventEnd::Failed };
     for _ in 0..tries_max {
         trouble = match catch_unwind(AssertUnwindSafe(&mut run)) {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(problem)) => Trouble { problem, end: End::Failed },
+            Ok(Err(problem)) => EvaluationFailure { problem, end: EventEnd::Failed },
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                Trouble { problem: format!("panicked: {text}"), end: End::Panicked }
+                EvaluationFailure { problem: format!("panicked: {text}"), end: EventEnd::Panicked }
             }
         };
     }
@@ -244,13 +245,13 @@ fn attempt<T>(tries_max: u32, run: impl FnMut() -> Result<T, String>) -> Result<
 
 /// Finds the feedbacks that events of the page revoke: only they say which triggers they had passed.
 async fn find_revoked(
-    shared: &Shared,
+    context: &MatchingContext,
     stream: StreamId,
-    looked: &mut [Result<Looked, Trouble>],
-    seen: &mut Seen,
+    looked: &mut [Result<Evaluated, EvaluationFailure>],
+    visited: &mut VisitedSlots,
     evaluated: &mut Duration,
 ) -> Result<(), StoreError> {
-    if !shared.rules.read().remembers() {
+    if !context.rules.read().remembers() {
         return Ok(());
     }
     for entry in looked.iter_mut() {
@@ -258,9 +259,9 @@ async fn find_revoked(
         if look.facts.event_type != REVOKED || look.facts.tenant_id.is_some() {
             continue;
         }
-        let Some(facts) = feedback(shared, stream, &look.facts).await? else { continue };
+        let Some(facts) = feedback(context, stream, &look.facts).await? else { continue };
         let passed =
-            timed(evaluated, shared.config.tries_max, || Ok(shared.rules.read().passed(&facts, seen).0));
+            timed(evaluated, context.config.tries_max, || Ok(context.rules.read().passed(&facts, visited).0));
         match passed {
             Ok(mut passed) => {
                 passed.retain(|rule| rule.is_stateful);
@@ -277,7 +278,7 @@ async fn find_revoked(
 
 /// The feedback that a revocation names.
 async fn feedback(
-    shared: &Shared,
+    context: &MatchingContext,
     stream: StreamId,
     revocation: &Facts,
 ) -> Result<Option<Facts>, StoreError> {
@@ -287,7 +288,7 @@ async fn feedback(
     query.event_type = Some("NewFeedback".to_owned());
     let mut found = None;
     for _ in 0..SEARCHED_MAX / SEARCHED_AT_ONCE {
-        let page = shared.store.read(query.clone()).await?;
+        let page = context.store.read(query.clone()).await?;
         let same = |facts: &Facts| {
             ["client_address", "feedback_index", "address"]
                 .iter()
@@ -312,16 +313,16 @@ async fn feedback(
 impl Outcome {
     fn add(
         &mut self,
-        shared: &Shared,
+        context: &MatchingContext,
         event: &StoredEvent,
-        done: Result<(Looked, Effects), Trouble>,
-        recall: &mut Recall,
+        done: Result<(Evaluated, Effects), EvaluationFailure>,
+        state_cache: &mut StateCache,
     ) {
         let (event_id, sequence_number) = (event.envelope.event_id, event.receipt.sequence_number);
         let mut row = ProcessedEvent {
             event_id,
             sequence_number,
-            processed_at: shared.clock.now(),
+            processed_at: context.clock.now(),
             duration_us: 0,
             triggers_matched: 0,
             actions_enqueued: 0,
@@ -339,9 +340,9 @@ impl Outcome {
                 row.actions_enqueued = u32::try_from(effects.jobs.len()).unwrap_or(u32::MAX);
                 self.jobs.extend(effects.jobs);
                 for (key, state) in effects.states {
-                    recall.set(key, state);
+                    state_cache.set(key, state);
                 }
-                self.ends.push(End::Succeeded);
+                self.ends.push(EventEnd::Succeeded);
             }
             Err(trouble) => {
                 row.problem = Some(trouble.problem.replace('\0', "\u{fffd}"));
@@ -351,14 +352,14 @@ impl Outcome {
         self.processed.push(row);
     }
 
-    /// Says what was written.
-    pub(super) fn tell(&self, shared: &Shared) {
+    /// Counts and logs the page's events.
+    pub(super) fn record(&self, context: &MatchingContext) {
         for (row, end) in self.processed.iter().zip(&self.ends) {
-            shared.log.ended(1, *end);
+            context.log.ended(1, *end);
             histogram!(SECONDS).record(row.duration_us as f64 / 1e6);
             match &row.problem {
-                Some(problem) => shared.log.set_aside(&row.event_id, row.sequence_number, problem),
-                None => shared.log.event(&row.event_id, row.triggers_matched, row.actions_enqueued),
+                Some(problem) => context.log.set_aside(&row.event_id, row.sequence_number, problem),
+                None => context.log.event(&row.event_id, row.triggers_matched, row.actions_enqueued),
             }
         }
         let matched: u64 = self.processed.iter().map(|row| u64::from(row.triggers_matched)).sum();

@@ -1,13 +1,14 @@
-//! Back-pressure: a queue that nobody empties must not grow without end.
+//! Back-pressure: a queue that workers do not empty must not grow without end.
 //!
 //! Above the critical depth nothing is matched, and nothing is marked as matched, so nothing is lost either. One
-//! organization whose receivers are away does not get it there: what it can't have delivered becomes dead letters first.
+//! organization whose receivers do not answer does not get it there: its blocked and tried jobs become dead letters first.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bowline_deliveries::{GiveUpReason, GiveUpTally};
 use bowline_runtime::Shutdown;
 use bowline_store::LineStore;
 use bowline_types::Timestamp;
@@ -16,7 +17,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::MatchingConfig;
-use crate::given_up::{GivenUp, Reason};
 use crate::metrics::{HELD, QUEUE_DEPTH};
 
 /// Between two lines of the same warning.
@@ -45,9 +45,9 @@ pub(crate) struct Pressure {
     waiting: AtomicU64,
     looked: Notify,
     said: Mutex<(Level, Option<Instant>)>,
-    /// Before then nobody looks for organizations that have too many.
+    /// The next look for organizations that have too many waiting jobs.
     crowded_from: Mutex<Option<Instant>>,
-    given_up: GivenUp,
+    given_up: GiveUpTally,
 }
 
 impl Pressure {
@@ -60,11 +60,11 @@ impl Pressure {
             looked: Notify::new(),
             said: Mutex::new((Level::Normal, None)),
             crowded_from: Mutex::new(None),
-            given_up: GivenUp::new(Reason::TenantQueueFull),
+            given_up: GiveUpTally::new(GiveUpReason::TenantQueueFull),
         }
     }
 
-    /// Looks at the queue, says what there is to say, and lets go on who was held.
+    /// Reads the queue's depth, logs a change of level, and wakes the lanes that were held.
     pub(crate) async fn look(&self, store: &dyn LineStore, now: Timestamp) {
         match store.queue_depth(now).await {
             Ok(depth) => {
@@ -78,7 +78,7 @@ impl Pressure {
         self.looked.notify_waiters();
     }
 
-    /// If everybody would be held, gives up what organizations have too much of; returns how many jobs.
+    /// If matching would be held, gives up the jobs that organizations have too many of; returns how many.
     async fn make_room(&self, store: &dyn LineStore, waiting: u64, now: Timestamp) -> u64 {
         let from = *self.crowded_from.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting < self.critical || from.is_some_and(|from| Instant::now() < from) {

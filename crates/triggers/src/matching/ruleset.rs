@@ -16,7 +16,7 @@ const CHANGES_AT_ONCE: usize = 2_000;
 #[derive(Debug, Default)]
 pub(crate) struct Ruleset {
     index: RwLock<Index>,
-    /// The revision; whoever holds it reads changes.
+    /// The revision; the task that holds the lock reads changes.
     known: Mutex<u64>,
 }
 
@@ -26,7 +26,7 @@ impl Ruleset {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what changed. Whoever has read events before this call knows every trigger that was made before them.
+    /// Reads changes. A lane that read events before this call knows every trigger that was made before them.
     pub(crate) async fn refresh(&self, store: &dyn LineStore) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
         loop {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bowline_deliveries::{ActionRules, ActionScope, SealedConfig};
 use bowline_runtime::SystemClock;
 use bowline_store::{
     ActionRecord, BreakerSettings, ConditionRecord, JobFilter, SqliteConfig, SqliteStore, TriggerRecord,
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::{Id, JoinHandle};
 
 use super::*;
-use crate::{ActionOwner, ActionRules, FieldProblem, SealedConfig};
+use crate::FieldProblem;
 
 #[path = "../../tests/it/events.rs"]
 #[allow(dead_code, reason = "the integration tests use all of it")]
@@ -47,13 +48,13 @@ impl Clock for Trapped {
 struct NoActions;
 
 impl ActionRules for NoActions {
-    fn check(&self, _: ActionOwner<'_>, _: &str, _: &Value, _: Option<&ActionRecord>) -> Vec<FieldProblem> {
+    fn check(&self, _: ActionScope<'_>, _: &str, _: &Value, _: Option<&ActionRecord>) -> Vec<FieldProblem> {
         Vec::new()
     }
 
     fn seal(
         &self,
-        _: ActionOwner<'_>,
+        _: ActionScope<'_>,
         _: Uuid,
         _: &Value,
         _: Option<&ActionRecord>,
@@ -76,7 +77,7 @@ struct Rig {
 
 /// A task that matches.
 struct Running {
-    shared: Arc<Shared>,
+    context: Arc<MatchingContext>,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), StoreError>>,
 }
@@ -96,10 +97,10 @@ impl Rig {
             instance: "test".to_owned(),
         };
         let matcher = Matcher::new(&self.config, &dependencies);
-        let (shared, shutdown) = (Arc::clone(&matcher.shared), Shutdown::new());
+        let (context, shutdown) = (Arc::clone(&matcher.context), Shutdown::new());
         let task = tokio::spawn(matcher.run(shutdown.clone()));
         *self.clock.spared.lock().unwrap() = Some(task.id());
-        Running { shared, shutdown, task }
+        Running { context, shutdown, task }
     }
 
     /// A trigger with one action.
@@ -168,7 +169,7 @@ impl Running {
     }
 
     fn counts(&self) -> String {
-        self.shared.log.summary()
+        self.context.log.summary()
     }
 }
 
@@ -237,11 +238,11 @@ async fn the_shutdown_cuts_off_what_is_not_being_written() {
     append(&rig.store, (1..=20).map(|index| feedback(index, json!({"trap": 200}))).collect()).await;
     let running = rig.run();
     until(async || running.counts().contains("spawned=20 ")).await;
-    let shared = Arc::clone(&running.shared);
+    let context = Arc::clone(&running.context);
     let took = running.stop().await;
     assert!(took < Duration::from_secs(2), "{took:?} of a step of 4 s");
     assert_eq!(rig.store.cursor(FOLLOWER, chain()).await.unwrap(), 0);
-    assert!(shared.log.summary().contains("spawned=0 "), "{}", shared.log.summary());
+    assert!(context.log.summary().contains("spawned=0 "), "{}", context.log.summary());
     // Nothing of it is left: the next one does all of it, once.
     let running = rig.run();
     rig.until_matched(20).await;

@@ -40,7 +40,7 @@ impl Decimal {
         if exponent == 0 {
             return Self::of_parts(negative, whole, fraction);
         }
-        // The point moves by so many digits.
+        // The exponent moves the point by that many digits.
         let shift = usize::try_from(exponent.unsigned_abs()).ok().filter(|shift| *shift <= DIGITS_MAX)?;
         let zeros = "0".repeat(shift);
         let (whole, fraction) = if exponent > 0 {

@@ -19,29 +19,29 @@ pub(crate) fn explain(
     rule: &Rule,
     records: &[ConditionRecord],
     facts: &Facts,
-    recall: impl Fn(&MemoryName, Fallback) -> State,
+    state_of: impl Fn(&MemoryName, Fallback) -> State,
 ) -> (Vec<ConditionExplanation>, Advance) {
     let passes = rule.passes(facts);
-    let advance = if passes && !facts.retracts { rule.advance(facts, &recall) } else { Advance::default() };
-    let speaker = Speaker { facts, advance: &advance, recall: &recall };
+    let advance = if passes && !facts.retracts { rule.advance(facts, &state_of) } else { Advance::default() };
+    let explainer = Explainer { facts, advance: &advance, state_of: &state_of };
     let explained = records.iter().zip(&rule.conditions).map(|(record, node)| {
         let input = ConditionInput::of(record);
         ConditionExplanation {
             id: Some(record.condition_id).filter(|id| *id != Uuid::nil()),
-            ..speaker.node(&input, node)
+            ..explainer.node(&input, node)
         }
     });
     let explained = explained.collect();
     (explained, advance)
 }
 
-struct Speaker<'a, R> {
+struct Explainer<'a, R> {
     facts: &'a Facts,
     advance: &'a Advance,
-    recall: &'a R,
+    state_of: &'a R,
 }
 
-impl<R: Fn(&MemoryName, Fallback) -> State> Speaker<'_, R> {
+impl<R: Fn(&MemoryName, Fallback) -> State> Explainer<'_, R> {
     fn node(&self, input: &ConditionInput, node: &Node) -> ConditionExplanation {
         let condition_type = input.condition_type.clone();
         match node {
@@ -99,7 +99,7 @@ impl<R: Fn(&MemoryName, Fallback) -> State> Speaker<'_, R> {
     }
 
     fn average(&self, condition_type: String, test: &AverageTest) -> ConditionExplanation {
-        let before = (self.recall)(&test.memory, Fallback::Average);
+        let before = (self.state_of)(&test.memory, Fallback::Average);
         let after = self.after(&test.memory);
         let has_number = self.facts.get(&test.field).and_then(number).is_some();
         let now = match after.as_ref().unwrap_or(&before) {
@@ -126,7 +126,7 @@ impl<R: Fn(&MemoryName, Fallback) -> State> Speaker<'_, R> {
     }
 
     fn rate(&self, condition_type: String, test: &RateTest) -> ConditionExplanation {
-        let before = (self.recall)(&test.memory, Fallback::Window);
+        let before = (self.state_of)(&test.memory, Fallback::Window);
         let after = self.after(&test.memory);
         // After a reset the window no longer says how many there were.
         let count = match (&after, &before) {

@@ -76,7 +76,7 @@ impl Facts {
         Ok(Self::of_line(fields, envelope.stream.tenant_id, happened_at, envelope.event_id.uuid()))
     }
 
-    /// The facts of a payload that somebody made up, for an organization.
+    /// The facts of a payload that a user made up, for an organization.
     ///
     /// # Errors
     /// What it lacks.
@@ -133,7 +133,7 @@ impl Facts {
         own.or_else(|| match name {
             // Old registries had whole scores; new ones have decimals, of which the score is the nearest number.
             "value" => self.fields.get("score").filter(|value| !value.is_null()),
-            // Whoever gets an agent owns it.
+            // The receiver of an agent owns it.
             "owner" if self.event_type == "Transfer" => self.fields.get("to"),
             _ => None,
         })

@@ -16,14 +16,14 @@ use super::decimal::Decimal;
 use super::facts::Facts;
 use super::fields::selectivity;
 use super::node::Expected;
-use super::paths::{Bound, Equal, Form, Way, ways};
-use super::shape::{Filed, Shape, combinations};
+use super::paths::{Bound, Equal, Form, IndexPath, index_paths};
+use super::shape::{IndexEntry, Shape, combinations};
 use super::trigger::Rule;
 
-/// Shapes of one scope at most; what would need one more is filed under one field.
+/// Shapes of one scope at most; a trigger that would need one more is filed under one field.
 const SHAPES_MAX: usize = 64;
 
-/// Shapes of one field each at most, beyond [`SHAPES_MAX`]; what would need one more is filed under nothing.
+/// Shapes of one field each at most, beyond [`SHAPES_MAX`]; a trigger that would need one more is filed under nothing.
 const NARROW_SHAPES_MAX: usize = 128;
 
 /// Places that combinations of listed values take at most.
@@ -47,7 +47,7 @@ enum Scope {
 struct Slot {
     rule: Arc<Rule>,
     scope: u32,
-    filed: Box<[Filed]>,
+    entries: Box<[IndexEntry]>,
 }
 
 /// The triggers.
@@ -63,9 +63,9 @@ pub(crate) struct Index {
     lines: HashMap<TenantId, usize>,
 }
 
-/// Room for what an event leads to; one for whoever looks up.
+/// Buffer for the slots that a look-up visits; one a caller.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct VisitedSlots {
     slots: Vec<u32>,
 }
 
@@ -79,14 +79,14 @@ impl Index {
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         let scope = self.scope(&rule);
-        let filed = self.file(scope, &rule, slot);
+        let entries = self.file(scope, &rule, slot);
         self.by_id.insert(rule.trigger_id, slot);
         self.stateful += usize::from(rule.is_stateful);
         if rule.registry.as_deref() == Some(LINE) {
             *self.lines.entry(rule.tenant_id).or_default() += 1;
         }
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(Slot { rule, scope, filed });
+            *place = Some(Slot { rule, scope, entries });
         }
     }
 
@@ -104,10 +104,10 @@ impl Index {
                 self.lines.remove(&found.rule.tenant_id);
             }
         }
-        for filed in &found.filed {
+        for entry in &found.entries {
             let shapes = self.shapes.get_mut(found.scope as usize);
-            if let Some(shape) = shapes.and_then(|shapes| shapes.get_mut(filed.shape as usize)) {
-                shape.take(filed, slot);
+            if let Some(shape) = shapes.and_then(|shapes| shapes.get_mut(entry.shape as usize)) {
+                shape.take(entry, slot);
             }
         }
     }
@@ -140,8 +140,8 @@ impl Index {
     }
 
     /// The triggers that an event passes, and how many were looked at.
-    pub(crate) fn passed(&self, facts: &Facts, seen: &mut Seen) -> (Vec<Arc<Rule>>, usize) {
-        let slots = &mut seen.slots;
+    pub(crate) fn passed(&self, facts: &Facts, visited: &mut VisitedSlots) -> (Vec<Arc<Rule>>, usize) {
+        let slots = &mut visited.slots;
         slots.clear();
         // Of many triggers none is in a cache, and waiting for one after the other is what takes the time. So all names
         // are made first, and then what they lead to is read without anything in between: it comes together.
@@ -152,7 +152,7 @@ impl Index {
             names.extend(named.filter_map(|shape| Some((shape, shape.values_of(&self.hashing, facts)?))));
         }
         names.into_iter().for_each(|(shape, values)| shape.find(values, facts, slots));
-        // Several ways may lead to one trigger.
+        // Several paths may lead to one trigger.
         slots.sort_unstable();
         slots.dedup();
         let rules = || {
@@ -186,38 +186,38 @@ impl Index {
         scope
     }
 
-    fn file(&mut self, scope: u32, rule: &Rule, slot: u32) -> Box<[Filed]> {
+    fn file(&mut self, scope: u32, rule: &Rule, slot: u32) -> Box<[IndexEntry]> {
         let chain =
             rule.chain_id.and_then(|chain_id| Decimal::parse(&chain_id.to_string())).map(Expected::Number);
-        let mut filed = Vec::new();
-        for mut way in ways(&rule.conditions) {
+        let mut entries = Vec::new();
+        for mut path in index_paths(&rule.conditions) {
             if let Some(chain) = &chain {
-                way.equals.push(Equal { field: "chain_id", form: Form::Number, values: vec![chain] });
+                path.equals.push(Equal { field: "chain_id", form: Form::Number, values: vec![chain] });
             }
-            let shape = self.shape(scope, &mut way);
-            let bound = way.bounds.first().map(|bound| {
+            let shape = self.shape(scope, &mut path);
+            let bound = path.bounds.first().map(|bound| {
                 let Bound { field, at_least, number } = bound;
                 Box::new((Box::from(*field), *at_least, (*number).clone()))
             });
-            for values in combinations(&self.hashing, &way.equals) {
-                let place = Filed { shape, values, bound: bound.clone() };
+            for values in combinations(&self.hashing, &path.equals) {
+                let entry = IndexEntry { shape, values, bound: bound.clone() };
                 let shapes = self.shapes.get_mut(scope as usize);
                 if let Some(shape) = shapes.and_then(|shapes| shapes.get_mut(shape as usize)) {
-                    shape.put(&place, slot);
+                    shape.put(&entry, slot);
                 }
-                filed.push(place);
+                entries.push(entry);
             }
         }
-        filed.into()
+        entries.into()
     }
 
-    /// The shape of a way, whose equalities are cut down to those of the shape.
-    fn shape(&mut self, scope: u32, way: &mut Way<'_>) -> u32 {
+    /// The shape of a path, whose equalities are cut down to those of the shape.
+    fn shape(&mut self, scope: u32, path: &mut IndexPath<'_>) -> u32 {
         // The fewest values first; of fields that are named twice one is enough.
-        way.equals.sort_by_key(|equal| (equal.values.len(), u8::MAX - selectivity(equal.field)));
+        path.equals.sort_by_key(|equal| (equal.values.len(), u8::MAX - selectivity(equal.field)));
         let mut places = 1;
         let mut kept: Vec<Equal<'_>> = Vec::new();
-        for equal in way.equals.drain(..) {
+        for equal in path.equals.drain(..) {
             let fits = places * equal.values.len() <= PLACES_MAX || kept.is_empty();
             if fits && !kept.iter().any(|known| known.field == equal.field) {
                 places *= equal.values.len();
@@ -244,7 +244,7 @@ impl Index {
                 shapes.len() - 1
             });
             // The caller's lifetime is that of the rule, which these have.
-            way.equals = kept;
+            path.equals = kept;
             return u32::try_from(place).unwrap_or(u32::MAX);
         }
     }

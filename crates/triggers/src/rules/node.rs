@@ -87,7 +87,7 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    /// As somebody would write it.
+    /// As a user writes it.
     pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Number(number) => Value::String(number.to_string()),

@@ -51,8 +51,8 @@ pub(crate) fn compile_conditions(
     let mut nodes = Vec::with_capacity(conditions.len());
     for (index, record) in conditions.iter().enumerate() {
         let input = ConditionInput::of(record);
-        let place = Place { path: format!("conditions[{index}]"), within: String::new(), depth: 1 };
-        nodes.extend(compiler.condition(&input, record.condition_id, &place));
+        let path = ConditionPath { full: format!("conditions[{index}]"), within: String::new(), depth: 1 };
+        nodes.extend(compiler.condition(&input, record.condition_id, &path));
     }
     if compiler.nodes > NODES_MAX {
         let problem = format!("are {} with those in groups: {NODES_MAX} are allowed", compiler.nodes);
@@ -68,88 +68,89 @@ struct Compiler<'a> {
 }
 
 /// Where a condition stands.
-struct Place {
-    path: String,
+struct ConditionPath {
+    /// From the trigger: `conditions[1].config.conditions[0]`.
+    full: String,
     /// Within its top condition: `0.2`.
     within: String,
     depth: usize,
 }
 
 impl Compiler<'_> {
-    fn problem<T>(&mut self, place: &Place, field: &str, problem: impl Into<String>) -> Option<T> {
-        self.problems.push(FieldProblem::new(field, problem).under(&place.path));
+    fn problem<T>(&mut self, path: &ConditionPath, field: &str, problem: impl Into<String>) -> Option<T> {
+        self.problems.push(FieldProblem::new(field, problem).under(&path.full));
         None
     }
 
-    fn condition(&mut self, input: &ConditionInput, id: Uuid, place: &Place) -> Option<Node> {
+    fn condition(&mut self, input: &ConditionInput, id: Uuid, path: &ConditionPath) -> Option<Node> {
         self.nodes += 1;
         match input.condition_type.as_str() {
-            "agent_id_equals" => self.fixed(input, place, "agent_id"),
-            "event_type_equals" => self.fixed(input, place, "event_type"),
-            "owner_equals" => self.fixed(input, place, "owner"),
+            "agent_id_equals" => self.fixed(input, path, "agent_id"),
+            "event_type_equals" => self.fixed(input, path, "event_type"),
+            "owner_equals" => self.fixed(input, path, "owner"),
             "tag_equals" => {
                 let field = input.field.as_deref().unwrap_or("tag1");
                 if !["tag1", "tag2", "tag"].contains(&field) {
-                    return self.problem(place, "field", "takes `tag1`, `tag2` or `tag`");
+                    return self.problem(path, "field", "takes `tag1`, `tag2` or `tag`");
                 }
-                self.fixed(&ConditionInput { field: None, ..input.clone() }, place, field)
+                self.fixed(&ConditionInput { field: None, ..input.clone() }, path, field)
             }
-            "score_threshold" => self.threshold(input, place, "value"),
-            "response_threshold" => self.threshold(input, place, "response"),
+            "score_threshold" => self.threshold(input, path, "value"),
+            "response_threshold" => self.threshold(input, path, "response"),
             "validator_whitelist" => {
-                self.only(input, place, &[])?;
-                self.spoken(input, place, &[Operator::In])?;
-                self.test(input, place, "validator_address", Operator::In)
+                self.only(input, path, &[])?;
+                self.spoken(input, path, &[Operator::In])?;
+                self.test(input, path, "validator_address", Operator::In)
             }
-            "file_uri_exists" => self.file_uri(input, place),
-            "field_match" | "comparison" => self.comparison(input, place),
-            "ema_threshold" => self.average(input, id, place),
-            "rate_limit" => self.rate(input, id, place),
-            "and" | "or" | "not" => self.group(input, id, place),
-            other => self.problem(place, "condition_type", format!("`{other}` is none: take {TYPES}")),
+            "file_uri_exists" => self.file_uri(input, path),
+            "field_match" | "comparison" => self.comparison(input, path),
+            "ema_threshold" => self.average(input, id, path),
+            "rate_limit" => self.rate(input, id, path),
+            "and" | "or" | "not" => self.group(input, id, path),
+            other => self.problem(path, "condition_type", format!("`{other}` is none: take {TYPES}")),
         }
     }
 
     /// One field that must have one value.
-    fn fixed(&mut self, input: &ConditionInput, place: &Place, field: &str) -> Option<Node> {
-        self.only(input, place, &[])?;
-        self.named(input, place, field)?;
-        self.spoken(input, place, &[Operator::Eq])?;
-        self.test(input, place, field, Operator::Eq)
+    fn fixed(&mut self, input: &ConditionInput, path: &ConditionPath, field: &str) -> Option<Node> {
+        self.only(input, path, &[])?;
+        self.named(input, path, field)?;
+        self.spoken(input, path, &[Operator::Eq])?;
+        self.test(input, path, field, Operator::Eq)
     }
 
-    fn threshold(&mut self, input: &ConditionInput, place: &Place, field: &str) -> Option<Node> {
-        self.only(input, place, &[])?;
+    fn threshold(&mut self, input: &ConditionInput, path: &ConditionPath, field: &str) -> Option<Node> {
+        self.only(input, path, &[])?;
         if field != "value" || input.field.as_deref() != Some("score") {
-            self.named(input, place, field)?;
+            self.named(input, path, field)?;
         }
-        let operator = self.ordering(input, place)?;
-        self.test(input, place, field, operator)
+        let operator = self.ordering(input, path)?;
+        self.test(input, path, field, operator)
     }
 
-    fn file_uri(&mut self, input: &ConditionInput, place: &Place) -> Option<Node> {
-        self.only(input, place, &[])?;
-        self.named(input, place, "file_uri")?;
-        self.spoken(input, place, &[Operator::Exists])?;
-        self.exists(input, place, "file_uri")
+    fn file_uri(&mut self, input: &ConditionInput, path: &ConditionPath) -> Option<Node> {
+        self.only(input, path, &[])?;
+        self.named(input, path, "file_uri")?;
+        self.spoken(input, path, &[Operator::Exists])?;
+        self.exists(input, path, "file_uri")
     }
 
-    fn exists(&mut self, input: &ConditionInput, place: &Place, field: &str) -> Option<Node> {
+    fn exists(&mut self, input: &ConditionInput, path: &ConditionPath, field: &str) -> Option<Node> {
         let wanted = match &input.value {
             None | Some(Value::Null | Value::Bool(true)) => true,
             Some(Value::Bool(false)) => false,
             Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
-            Some(_) => return self.problem(place, "value", "takes true or false"),
+            Some(_) => return self.problem(path, "value", "takes true or false"),
         };
         let field = field_name(field);
         let test = Node::Test(Test { field, operator: Operator::Exists, expected: Expected::Nothing });
         Some(if wanted { test } else { Node::Not(Box::new(test)) })
     }
 
-    fn comparison(&mut self, input: &ConditionInput, place: &Place) -> Option<Node> {
-        self.only(input, place, &[])?;
+    fn comparison(&mut self, input: &ConditionInput, path: &ConditionPath) -> Option<Node> {
+        self.only(input, path, &[])?;
         let Some(field) = input.field.as_deref() else {
-            return self.problem(place, "field", "is missing: name a field of the event");
+            return self.problem(path, "field", "is missing: name a field of the event");
         };
         let operator = match input.operator.as_deref() {
             None => Operator::Eq,
@@ -157,32 +158,32 @@ impl Compiler<'_> {
                 Some(operator) => operator,
                 None => {
                     let allowed = "eq, ne, gt, gte, lt, lte, in, contains or exists";
-                    return self.problem(place, "operator", format!("`{word}` is none: take {allowed}"));
+                    return self.problem(path, "operator", format!("`{word}` is none: take {allowed}"));
                 }
             },
         };
         if let Err(problem) = fields::kind(field, self.registry) {
-            return self.problem(place, "field", problem);
+            return self.problem(path, "field", problem);
         }
         if operator == Operator::Exists {
-            return self.exists(input, place, field);
+            return self.exists(input, path, field);
         }
-        self.test(input, place, field, operator)
+        self.test(input, path, field, operator)
     }
 
     fn test(
         &mut self,
         input: &ConditionInput,
-        place: &Place,
+        path: &ConditionPath,
         field: &str,
         operator: Operator,
     ) -> Option<Node> {
         let kind = match fields::kind(field, self.registry) {
             Ok(kind) => kind,
-            Err(problem) => return self.problem(place, "field", problem),
+            Err(problem) => return self.problem(path, "field", problem),
         };
         let Some(value) = input.value.as_ref().filter(|value| !value.is_null()) else {
-            return self.problem(place, "value", "is missing");
+            return self.problem(path, "value", "is missing");
         };
         let ordering = matches!(operator, Operator::Gt | Operator::Gte | Operator::Lt | Operator::Lte);
         let kind = match kind {
@@ -190,7 +191,7 @@ impl Compiler<'_> {
             Kind::Number if operator == Operator::Contains => Kind::Text,
             Kind::Text | Kind::Hex if ordering => {
                 return self.problem(
-                    place,
+                    path,
                     "operator",
                     format!("`{field}` has no order: take eq, ne, in, contains"),
                 );
@@ -208,69 +209,69 @@ impl Compiler<'_> {
         };
         match expected {
             Ok(expected) => Some(Node::Test(Test { field: field_name(field), operator, expected })),
-            Err(problem) => self.problem(place, "value", problem),
+            Err(problem) => self.problem(path, "value", problem),
         }
     }
 
-    fn average(&mut self, input: &ConditionInput, id: Uuid, place: &Place) -> Option<Node> {
-        self.only(input, place, &["window_size"])?;
+    fn average(&mut self, input: &ConditionInput, id: Uuid, path: &ConditionPath) -> Option<Node> {
+        self.only(input, path, &["window_size"])?;
         let field = input.field.as_deref().unwrap_or("value");
         match fields::kind(field, self.registry) {
             Ok(Kind::Number | Kind::Any) => {}
-            Ok(_) => return self.problem(place, "field", "is no number"),
-            Err(problem) => return self.problem(place, "field", problem),
+            Ok(_) => return self.problem(path, "field", "is no number"),
+            Err(problem) => return self.problem(path, "field", problem),
         }
-        let operator = self.ordering(input, place)?;
+        let operator = self.ordering(input, path)?;
         let threshold = match input.value.as_ref().map(|value| expected(Kind::Number, value)) {
             Some(Ok(Expected::Number(threshold))) => threshold,
-            Some(Err(problem)) => return self.problem(place, "value", problem),
-            _ => return self.problem(place, "value", "is missing: a number"),
+            Some(Err(problem)) => return self.problem(path, "value", problem),
+            _ => return self.problem(path, "value", "is missing: a number"),
         };
         let size = input.config.as_ref().and_then(|config| config.get("window_size")).and_then(Value::as_u64);
         let Some(window_size) = size.filter(|size| (1..=WINDOW_SIZE_MAX).contains(size)) else {
             let problem = format!("takes a whole number from 1 to {WINDOW_SIZE_MAX}");
-            return self.problem(place, "config.window_size", problem);
+            return self.problem(path, "config.window_size", problem);
         };
         let window_size = u32::try_from(window_size).unwrap_or(u32::MAX);
-        let (memory, field) = (memory_name(id, place), field_name(field));
+        let (memory, field) = (memory_name(id, path), field_name(field));
         Some(Node::Average(Box::new(AverageTest { memory, field, window_size, operator, threshold })))
     }
 
-    fn rate(&mut self, input: &ConditionInput, id: Uuid, place: &Place) -> Option<Node> {
-        self.only(input, place, &["time_window", "reset_on_trigger"])?;
+    fn rate(&mut self, input: &ConditionInput, id: Uuid, path: &ConditionPath) -> Option<Node> {
+        self.only(input, path, &["time_window", "reset_on_trigger"])?;
         if input.field.is_some() {
-            return self.problem(place, "field", "is not used here: events are counted");
+            return self.problem(path, "field", "is not used here: events are counted");
         }
-        let operator = self.ordering(input, place)?;
+        let operator = self.ordering(input, path)?;
         let threshold =
             input.value.as_ref().and_then(number).and_then(|number| number.to_string().parse().ok());
         let Some(threshold) = threshold.filter(|count: &u64| *count <= RATE_MAX) else {
-            return self.problem(place, "value", format!("takes a whole number from 0 to {RATE_MAX}"));
+            return self.problem(path, "value", format!("takes a whole number from 0 to {RATE_MAX}"));
         };
         let empty = Map::new();
         let config = input.config.as_ref().unwrap_or(&empty);
         let window = config.get("time_window").and_then(Value::as_str).and_then(span);
         let Some(window_secs) = window else {
             let problem = "takes a span like `10s`, `5m`, `1h` or `7d`, up to 30 days";
-            return self.problem(place, "config.time_window", problem);
+            return self.problem(path, "config.time_window", problem);
         };
         let reset_on_trigger = match config.get("reset_on_trigger") {
             None | Some(Value::Bool(false)) => false,
             Some(Value::Bool(true)) => true,
-            Some(_) => return self.problem(place, "config.reset_on_trigger", "takes true or false"),
+            Some(_) => return self.problem(path, "config.reset_on_trigger", "takes true or false"),
         };
-        let memory = memory_name(id, place);
+        let memory = memory_name(id, path);
         Some(Node::Rate(Box::new(RateTest { memory, window_secs, operator, threshold, reset_on_trigger })))
     }
 
-    fn group(&mut self, input: &ConditionInput, id: Uuid, place: &Place) -> Option<Node> {
-        self.only(input, place, &["conditions"])?;
+    fn group(&mut self, input: &ConditionInput, id: Uuid, path: &ConditionPath) -> Option<Node> {
+        self.only(input, path, &["conditions"])?;
         if input.field.is_some() || input.operator.is_some() || input.value.is_some() {
-            return self.problem(place, "config", "a group has nothing but `config.conditions`");
+            return self.problem(path, "config", "a group has nothing but `config.conditions`");
         }
-        if place.depth >= DEPTH_MAX {
+        if path.depth >= DEPTH_MAX {
             return self.problem(
-                place,
+                path,
                 "config.conditions",
                 format!("more than {DEPTH_MAX} groups within each other"),
             );
@@ -278,10 +279,10 @@ impl Compiler<'_> {
         let list =
             input.config.as_ref().and_then(|config| config.get("conditions")).and_then(Value::as_array);
         let Some(list) = list.filter(|list| !list.is_empty()) else {
-            return self.problem(place, "config.conditions", "takes a list of conditions");
+            return self.problem(path, "config.conditions", "takes a list of conditions");
         };
         if input.condition_type == "not" && list.len() != 1 {
-            return self.problem(place, "config.conditions", "of `not` is one condition: put an `or` in it");
+            return self.problem(path, "config.conditions", "of `not` is one condition: put an `or` in it");
         }
         if self.nodes + list.len() > NODES_MAX {
             self.nodes += list.len();
@@ -289,16 +290,16 @@ impl Compiler<'_> {
         }
         let mut nodes = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
-            let dot = if place.within.is_empty() { "" } else { "." };
-            let place = Place {
-                path: format!("{}.config.conditions[{index}]", place.path),
-                within: format!("{}{dot}{index}", place.within),
-                depth: place.depth + 1,
+            let dot = if path.within.is_empty() { "" } else { "." };
+            let path = ConditionPath {
+                full: format!("{}.config.conditions[{index}]", path.full),
+                within: format!("{}{dot}{index}", path.within),
+                depth: path.depth + 1,
             };
             match serde_json::from_value::<ConditionInput>(value.clone()) {
-                Ok(inner) if inner.id.is_none() => nodes.extend(self.condition(&inner, id, &place)),
-                Ok(_) => nodes.extend(self.problem(&place, "id", "a condition within a group has none")),
-                Err(error) => self.problems.push(FieldProblem::new(place.path, error.to_string())),
+                Ok(inner) if inner.id.is_none() => nodes.extend(self.condition(&inner, id, &path)),
+                Ok(_) => nodes.extend(self.problem(&path, "id", "a condition within a group has none")),
+                Err(error) => self.problems.push(FieldProblem::new(path.full, error.to_string())),
             }
         }
         Some(match input.condition_type.as_str() {
@@ -309,12 +310,12 @@ impl Compiler<'_> {
     }
 
     /// Settings that a condition of this type may have.
-    fn only(&mut self, input: &ConditionInput, place: &Place, known: &[&str]) -> Option<()> {
+    fn only(&mut self, input: &ConditionInput, path: &ConditionPath, known: &[&str]) -> Option<()> {
         let config = input.config.iter().flatten();
         let strange = config.map(|(key, _)| key).find(|key| !known.contains(&key.as_str()));
         match strange {
             Some(key) => self.problem(
-                place,
+                path,
                 &format!("config.{key}"),
                 format!("is no setting of {}", input.condition_type),
             ),
@@ -323,28 +324,28 @@ impl Compiler<'_> {
     }
 
     /// The field, if one is named, is that one.
-    fn named(&mut self, input: &ConditionInput, place: &Place, field: &str) -> Option<()> {
+    fn named(&mut self, input: &ConditionInput, path: &ConditionPath, field: &str) -> Option<()> {
         match input.field.as_deref() {
-            Some(named) if named != field => self.problem(place, "field", format!("is `{field}`, or absent")),
+            Some(named) if named != field => self.problem(path, "field", format!("is `{field}`, or absent")),
             _ => Some(()),
         }
     }
 
     /// The operator, if one is named, is one of these.
-    fn spoken(&mut self, input: &ConditionInput, place: &Place, allowed: &[Operator]) -> Option<()> {
+    fn spoken(&mut self, input: &ConditionInput, path: &ConditionPath, allowed: &[Operator]) -> Option<()> {
         let Some(word) = input.operator.as_deref() else { return Some(()) };
         if Operator::parse(word).is_some_and(|operator| allowed.contains(&operator)) {
             return Some(());
         }
         let allowed: Vec<&str> = allowed.iter().map(|operator| operator.as_str()).collect();
-        self.problem(place, "operator", format!("`{word}` can't be: take {}, or none", allowed.join(" or ")))
+        self.problem(path, "operator", format!("`{word}` can't be: take {}, or none", allowed.join(" or ")))
     }
 
-    fn ordering(&mut self, input: &ConditionInput, place: &Place) -> Option<Operator> {
+    fn ordering(&mut self, input: &ConditionInput, path: &ConditionPath) -> Option<Operator> {
         let operator =
             input.operator.as_deref().and_then(Operator::parse).filter(|operator| operator.orders());
         if operator.is_none() {
-            return self.problem(place, "operator", "takes lt, gt, eq, lte, gte or ne (or < > = <= >= !=)");
+            return self.problem(path, "operator", "takes lt, gt, eq, lte, gte or ne (or < > = <= >= !=)");
         }
         operator
     }
@@ -414,6 +415,6 @@ fn field_name(name: &str) -> Cow<'static, str> {
     shared.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed)
 }
 
-fn memory_name(condition_id: Uuid, place: &Place) -> MemoryName {
-    MemoryName { condition_id, place: place.within.as_str().into() }
+fn memory_name(condition_id: Uuid, path: &ConditionPath) -> MemoryName {
+    MemoryName { condition_id, place: path.within.as_str().into() }
 }

@@ -1,13 +1,13 @@
-//! What an event must have for a trigger to hold: the ways by which the index finds the trigger.
+//! The values that an event must have for a trigger to hold: the paths by which the index finds the trigger.
 //!
-//! Each way is a set of equalities and of bounds that all must hold; if none of the ways is open, the trigger does
-//! not hold. What can't be said like this is left out, which finds the trigger too often and never too seldom.
+//! Each path is a set of equalities and of bounds that all must hold; if an event meets none of the paths, the trigger does
+//! not hold. Conditions that no path can express are left out, which finds the trigger too often and never too seldom.
 
 use super::decimal::Decimal;
 use super::node::{Expected, Node, Operator};
 
-/// Ways of one trigger at most.
-const WAYS_MAX: usize = 16;
+/// Paths of one trigger at most.
+const PATHS_MAX: usize = 16;
 
 /// What a value is looked up as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,27 +45,27 @@ pub(super) struct Bound<'n> {
     pub(super) number: &'n Decimal,
 }
 
-/// One way.
+/// One path.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Way<'n> {
+pub(super) struct IndexPath<'n> {
     pub(super) equals: Vec<Equal<'n>>,
     pub(super) bounds: Vec<Bound<'n>>,
 }
 
-/// All ways to conditions that must all hold.
-pub(super) fn ways(nodes: &[Node]) -> Vec<Way<'_>> {
-    let mut all = vec![Way::default()];
+/// All paths to conditions that must all hold.
+pub(super) fn index_paths(nodes: &[Node]) -> Vec<IndexPath<'_>> {
+    let mut all = vec![IndexPath::default()];
     for node in nodes {
-        let more = ways_of(node);
-        if all.len() * more.len() > WAYS_MAX {
+        let more = paths_of(node);
+        if all.len() * more.len() > PATHS_MAX {
             continue;
         }
-        let joined = all.iter().flat_map(|way| {
+        let joined = all.iter().flat_map(|path| {
             more.iter().map(|other| {
-                let mut way = way.clone();
-                way.equals.extend(other.equals.iter().cloned());
-                way.bounds.extend(other.bounds.iter().copied());
-                way
+                let mut path = path.clone();
+                path.equals.extend(other.equals.iter().cloned());
+                path.bounds.extend(other.bounds.iter().copied());
+                path
             })
         });
         all = joined.collect();
@@ -73,28 +73,28 @@ pub(super) fn ways(nodes: &[Node]) -> Vec<Way<'_>> {
     all
 }
 
-fn ways_of(node: &Node) -> Vec<Way<'_>> {
+fn paths_of(node: &Node) -> Vec<IndexPath<'_>> {
     match node {
-        Node::All(nodes) => ways(nodes),
+        Node::All(nodes) => index_paths(nodes),
         // What remembers must hear of every event that the rest lets pass.
-        node if node.is_stateful() => vec![Way::default()],
+        node if node.is_stateful() => vec![IndexPath::default()],
         Node::Any(nodes) => any(nodes),
         Node::Test(test) => {
-            let mut way = Way::default();
+            let mut path = IndexPath::default();
             match (&test.expected, test.operator) {
-                (Expected::List(values), Operator::In) => way.equals.extend(equal(&test.field, values)),
-                (value, Operator::Eq) => way.equals.extend(equal(&test.field, std::slice::from_ref(value))),
+                (Expected::List(values), Operator::In) => path.equals.extend(equal(&test.field, values)),
+                (value, Operator::Eq) => path.equals.extend(equal(&test.field, std::slice::from_ref(value))),
                 (Expected::Number(number), Operator::Gt | Operator::Gte) => {
-                    way.bounds.push(Bound { field: &test.field, at_least: true, number });
+                    path.bounds.push(Bound { field: &test.field, at_least: true, number });
                 }
                 (Expected::Number(number), Operator::Lt | Operator::Lte) => {
-                    way.bounds.push(Bound { field: &test.field, at_least: false, number });
+                    path.bounds.push(Bound { field: &test.field, at_least: false, number });
                 }
                 _ => {}
             }
-            vec![way]
+            vec![path]
         }
-        Node::Not(_) | Node::Average(_) | Node::Rate(_) => vec![Way::default()],
+        Node::Not(_) | Node::Average(_) | Node::Rate(_) => vec![IndexPath::default()],
     }
 }
 
@@ -104,21 +104,21 @@ fn equal<'n>(field: &'n str, values: &'n [Expected]) -> Option<Equal<'n>> {
     alike.then(|| Equal { field, form, values: values.iter().collect() })
 }
 
-fn any(nodes: &[Node]) -> Vec<Way<'_>> {
-    let ways: Vec<Way<'_>> = nodes.iter().flat_map(ways_of).collect();
-    // Several values of one field are one way.
-    if let Some(first) = ways.first().and_then(|way| way.equals.first()) {
-        let alike = ways.iter().all(|way| {
-            way.bounds.is_empty()
-                && way.equals.len() == 1
-                && way.equals.iter().all(|other| other.field == first.field && other.form == first.form)
+fn any(nodes: &[Node]) -> Vec<IndexPath<'_>> {
+    let paths: Vec<IndexPath<'_>> = nodes.iter().flat_map(paths_of).collect();
+    // Several values of one field are one path.
+    if let Some(first) = paths.first().and_then(|path| path.equals.first()) {
+        let alike = paths.iter().all(|path| {
+            path.bounds.is_empty()
+                && path.equals.len() == 1
+                && path.equals.iter().all(|other| other.field == first.field && other.form == first.form)
         });
         if alike {
             let values =
-                ways.iter().flat_map(|way| &way.equals).flat_map(|equal| equal.values.iter().copied());
+                paths.iter().flat_map(|path| &path.equals).flat_map(|equal| equal.values.iter().copied());
             let equal = Equal { field: first.field, form: first.form, values: values.collect() };
-            return vec![Way { equals: vec![equal], bounds: Vec::new() }];
+            return vec![IndexPath { equals: vec![equal], bounds: Vec::new() }];
         }
     }
-    if ways.len() > WAYS_MAX { vec![Way::default()] } else { ways }
+    if paths.len() > PATHS_MAX { vec![IndexPath::default()] } else { paths }
 }

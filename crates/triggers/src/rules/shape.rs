@@ -40,7 +40,7 @@ struct Bounds {
 
 /// Where a trigger is filed.
 #[derive(Debug)]
-pub(super) struct Filed {
+pub(super) struct IndexEntry {
     pub(super) shape: u32,
     pub(super) values: u64,
     pub(super) bound: Option<Box<(Box<str>, bool, Decimal)>>,
@@ -90,17 +90,17 @@ impl Shape {
         Some(hasher.finish())
     }
 
-    pub(super) fn put(&mut self, place: &Filed, slot: u32) {
-        if place.bound.is_none() && !self.buckets.contains_key(&place.values) {
-            self.buckets.insert(place.values, Bucket::One(slot));
+    pub(super) fn put(&mut self, entry: &IndexEntry, slot: u32) {
+        if entry.bound.is_none() && !self.buckets.contains_key(&entry.values) {
+            self.buckets.insert(entry.values, Bucket::One(slot));
             return;
         }
-        let bucket = self.buckets.entry(place.values).or_insert_with(|| Bucket::Many(Box::default()));
+        let bucket = self.buckets.entry(entry.values).or_insert_with(|| Bucket::Many(Box::default()));
         if let Bucket::One(other) = bucket {
             *bucket = Bucket::Many(Box::new(Many { plain: vec![*other], bounds: Vec::new() }));
         }
         let Bucket::Many(many) = bucket else { return };
-        let Some(bound) = &place.bound else {
+        let Some(bound) = &entry.bound else {
             many.plain.push(slot);
             return;
         };
@@ -116,24 +116,24 @@ impl Shape {
         }
     }
 
-    pub(super) fn take(&mut self, place: &Filed, slot: u32) {
-        let Some(bucket) = self.buckets.get_mut(&place.values) else { return };
+    pub(super) fn take(&mut self, entry: &IndexEntry, slot: u32) {
+        let Some(bucket) = self.buckets.get_mut(&entry.values) else { return };
         let is_empty = match bucket {
             Bucket::One(_) => true,
             Bucket::Many(many) => {
-                many.take(place, slot);
+                many.take(entry, slot);
                 many.plain.is_empty() && many.bounds.is_empty()
             }
         };
         if is_empty {
-            self.buckets.remove(&place.values);
+            self.buckets.remove(&entry.values);
         }
     }
 }
 
 impl Many {
-    fn take(&mut self, place: &Filed, slot: u32) {
-        let Some(bound) = &place.bound else {
+    fn take(&mut self, entry: &IndexEntry, slot: u32) {
+        let Some(bound) = &entry.bound else {
             if let Some(at) = self.plain.iter().position(|known| *known == slot) {
                 self.plain.swap_remove(at);
             }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::memory::State;
-use super::{Facts, Index, Rule, Seen, compile_conditions};
+use super::{Facts, Index, Rule, VisitedSlots, compile_conditions};
 
 fn record(registry: Option<&str>, chain_id: Option<u64>, conditions: Value) -> TriggerRecord {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -259,11 +259,11 @@ fn few_triggers_are_looked_at_however_many_there_are() {
         let conditions = json!([{"condition_type": "score_threshold", "operator": "gt", "value": threshold}]);
         index.insert(Rule::compile(&record(None, None, conditions)).unwrap());
     }
-    let mut seen = Seen::default();
-    let (passed, looked_at) = index.passed(&facts(json!({"agent_id": "17", "value": "8.5"})), &mut seen);
+    let mut visited = VisitedSlots::default();
+    let (passed, looked_at) = index.passed(&facts(json!({"agent_id": "17", "value": "8.5"})), &mut visited);
     assert_eq!((passed.len(), looked_at), (11, 11));
     let (passed, looked_at) =
-        index.passed(&facts(json!({"agent_id": "17", "value": "15", "chain_id": 2})), &mut seen);
+        index.passed(&facts(json!({"agent_id": "17", "value": "15", "chain_id": 2})), &mut visited);
     assert_eq!((passed.len(), looked_at), (15, 16), "bounds that are just met are looked at");
 }
 
@@ -337,9 +337,9 @@ proptest! {
         for place in removed {
             index.remove(*place.get(&ids));
         }
-        let mut seen = Seen::default();
+        let mut visited = VisitedSlots::default();
         for event in events {
-            let (passed, _) = index.passed(&event, &mut seen);
+            let (passed, _) = index.passed(&event, &mut visited);
             let mut found: Vec<Uuid> = passed.iter().map(|rule| rule.trigger_id).collect();
             let mut expected: Vec<Uuid> =
                 index.rules().filter(|rule| rule.passes(&event)).map(|rule| rule.trigger_id).collect();

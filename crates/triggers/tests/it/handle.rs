@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use bowline_triggers::{
-    ActionInput, BreakerInput, ConditionInput, TriggerChanges, TriggerError, TriggerInput, TriggerList,
+    ActionInput, BreakerInput, ConditionInput, Missing, TriggerChanges, TriggerError, TriggerInput,
+    TriggerList,
 };
 use bowline_types::TenantId;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Place, Process};
+use crate::support::{Process, TestStore};
 
 /// A trigger with those conditions and one action.
 pub(crate) fn input(conditions: serde_json::Value) -> TriggerInput {
@@ -26,14 +27,14 @@ fn low() -> TriggerInput {
     input(json!([{"condition_type": "score_threshold", "operator": "<", "value": 60}]))
 }
 
-pub(crate) async fn a_trigger_is_made_changed_and_deleted(place: Arc<Place>) {
+pub(crate) async fn a_trigger_is_made_changed_and_deleted(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let (handle, tenant) = (&process.handle, TenantId::random());
     let made = handle.create(tenant, low()).await.unwrap();
     assert_eq!(handle.get(tenant, made.id).await.unwrap(), made);
     let other = TenantId::random();
-    assert!(matches!(handle.get(other, made.id).await, Err(TriggerError::Absent("trigger"))));
-    assert!(matches!(handle.delete(other, made.id).await, Err(TriggerError::Absent("trigger"))));
+    assert!(matches!(handle.get(other, made.id).await, Err(TriggerError::Absent(Missing::Trigger))));
+    assert!(matches!(handle.delete(other, made.id).await, Err(TriggerError::Absent(Missing::Trigger))));
 
     let changes: TriggerChanges =
         serde_json::from_str(r#"{"registry": null, "chain_id": 1, "enabled": false}"#).unwrap();
@@ -58,7 +59,7 @@ pub(crate) async fn a_trigger_is_made_changed_and_deleted(place: Arc<Place>) {
     assert!(matches!(handle.create(tenant, low()).await, Err(TriggerError::TooMany { max: 100 })));
 }
 
-pub(crate) async fn what_cannot_be_taken_is_named(place: Arc<Place>) {
+pub(crate) async fn what_cannot_be_taken_is_named(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let mut bad = low();
     bad.name = String::new();
@@ -88,7 +89,7 @@ pub(crate) async fn what_cannot_be_taken_is_named(place: Arc<Place>) {
     assert!(unknown.unwrap_err().to_string().contains("unknown field `condition`"));
 }
 
-pub(crate) async fn a_priority_from_before_there_was_a_range_counts_as_its_end(place: Arc<Place>) {
+pub(crate) async fn a_priority_from_before_there_was_a_range_counts_as_its_end(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let (handle, tenant) = (&process.handle, TenantId::random());
     let made = handle.create(tenant, low()).await.unwrap();
@@ -102,7 +103,7 @@ pub(crate) async fn a_priority_from_before_there_was_a_range_counts_as_its_end(p
     assert_eq!(process.store.trigger(made.id).await.unwrap().unwrap().actions[0].priority, 10);
 }
 
-pub(crate) async fn conditions_and_actions_keep_their_ids(place: Arc<Place>) {
+pub(crate) async fn conditions_and_actions_keep_their_ids(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let (handle, tenant) = (&process.handle, TenantId::random());
     let made = handle.create(tenant, low()).await.unwrap();
@@ -116,7 +117,7 @@ pub(crate) async fn conditions_and_actions_keep_their_ids(place: Arc<Place>) {
     let again = handle.update(tenant, made.id, low(), None).await.unwrap();
     assert_eq!(again.conditions, made.conditions, "the same condition is the same");
     let gone = handle.delete_condition(tenant, made.id, tag.id.unwrap()).await;
-    assert!(matches!(gone, Err(TriggerError::Absent("condition"))));
+    assert!(matches!(gone, Err(TriggerError::Absent(Missing::Condition))));
     let action = handle.add_action(tenant, made.id, made.actions[0].clone()).await.unwrap();
     assert!(action.id.is_some() && action.id != made.actions[0].id);
     let urgent = ActionInput { priority: 9, ..action.clone() };
@@ -124,6 +125,6 @@ pub(crate) async fn conditions_and_actions_keep_their_ids(place: Arc<Place>) {
     assert_eq!((urgent.id, urgent.priority), (action.id, 9));
     handle.delete_action(tenant, made.id, action.id.unwrap()).await.unwrap();
     let absent = handle.delete_action(tenant, made.id, Uuid::new_v4()).await;
-    assert!(matches!(absent, Err(TriggerError::Absent("action"))));
+    assert!(matches!(absent, Err(TriggerError::Absent(Missing::Action))));
     assert_eq!(handle.get(tenant, made.id).await.unwrap().actions.len(), 1);
 }

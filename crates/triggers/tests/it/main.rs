@@ -1,20 +1,10 @@
-//! Triggers on real stores: how they are made, matched, tried out and explained; and deliveries to real neighbours.
+//! Triggers on real stores: how they are made, matched, tried out and explained.
 //!
-//! A test is an async function of a [`support::Place`]; `on_both!` makes `sqlite::name` and `postgres::name` of it.
+//! A test is an async function of a [`support::TestStore`]; `on_both!` makes `sqlite::name` and `postgres::name` of it.
 
 // Clippy excuses unwraps in test functions only, and these tests are async functions that a macro calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod delivery_claims;
-mod delivery_kinds;
-mod delivery_mcp;
-mod delivery_place;
-mod delivery_receiver;
-mod delivery_redis;
-mod delivery_rig;
-mod delivery_telegram;
-mod delivery_webhooks;
-mod delivery_workers;
 mod events;
 mod handle;
 mod matching;

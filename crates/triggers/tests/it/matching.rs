@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::events::{append, chain, event, feedback, payload, retraction};
 use crate::handle::input;
-use crate::support::{Place, Process, quick, until};
+use crate::support::{Process, TestStore, quick, until};
 
 const FOLLOWER: &str = "triggers";
 
@@ -23,13 +23,13 @@ async fn matched_up_to(process: &Process, stream: StreamId, number: u64) {
     until("the cursor", || async { process.store.cursor(FOLLOWER, stream).await.unwrap() >= number }).await;
 }
 
-pub(crate) async fn of_two_services_none_loses_and_none_doubles(place: Arc<Place>) {
+pub(crate) async fn of_two_services_none_loses_and_none_doubles(place: Arc<TestStore>) {
     let owner = Process::idle(&place).await;
     let conditions = json!([{"condition_type": "score_threshold", "operator": "<", "value": 60}]);
     owner.handle.create(TenantId::random(), input(conditions)).await.unwrap();
     // On SQLite the processes are two services on one store.
     let store = |owner: &Process| Arc::clone(&owner.store);
-    let two = matches!(*place, Place::Database { .. });
+    let two = matches!(*place, TestStore::Database { .. });
     let open = || async { if two { place.open().await } else { store(&owner) } };
     let mut services = vec![Process::start(open().await, quick()), Process::start(open().await, quick())];
     for batch in 0..20_u128 {
@@ -52,7 +52,7 @@ pub(crate) async fn of_two_services_none_loses_and_none_doubles(place: Arc<Place
     }
 }
 
-pub(crate) async fn what_the_chain_takes_back_is_reversed(place: Arc<Place>) {
+pub(crate) async fn what_the_chain_takes_back_is_reversed(place: Arc<TestStore>) {
     let process = Process::matching(&place, quick()).await;
     let tenant = TenantId::random();
     let conditions = json!([
@@ -102,7 +102,7 @@ pub(crate) async fn what_the_chain_takes_back_is_reversed(place: Arc<Place>) {
     process.stop().await;
 }
 
-pub(crate) async fn a_full_queue_holds_matching_up(place: Arc<Place>) {
+pub(crate) async fn a_full_queue_holds_matching_up(place: Arc<TestStore>) {
     let config = MatchingConfig { page_events: 5, queue_high_depth: 5, queue_critical_depth: 20, ..quick() };
     let process = Process::matching(&place, config).await;
     process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
@@ -131,7 +131,7 @@ pub(crate) async fn a_full_queue_holds_matching_up(place: Arc<Place>) {
     process.stop().await;
 }
 
-pub(crate) async fn an_organization_whose_jobs_are_barred_holds_up_no_other(place: Arc<Place>) {
+pub(crate) async fn an_organization_whose_jobs_are_barred_holds_up_no_other(place: Arc<TestStore>) {
     let config = MatchingConfig { page_events: 5, queue_high_depth: 5, queue_critical_depth: 40, ..quick() };
     let process = Process::matching(&place, config).await;
     let (well, barred) = (TenantId::random(), TenantId::random());
@@ -174,7 +174,7 @@ pub(crate) async fn an_organization_whose_jobs_are_barred_holds_up_no_other(plac
     process.stop().await;
 }
 
-pub(crate) async fn what_cannot_be_matched_is_set_aside(place: Arc<Place>) {
+pub(crate) async fn what_cannot_be_matched_is_set_aside(place: Arc<TestStore>) {
     let process = Process::matching(&place, quick()).await;
     process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
     let poison = event(chain(), "NewFeedback", &json!(["no", "object"]));
@@ -188,7 +188,7 @@ pub(crate) async fn what_cannot_be_matched_is_set_aside(place: Arc<Place>) {
     process.stop().await;
 }
 
-pub(crate) async fn events_from_before_a_trigger_do_not_fire(place: Arc<Place>) {
+pub(crate) async fn events_from_before_a_trigger_do_not_fire(place: Arc<TestStore>) {
     let owner = Process::idle(&place).await;
     append(&owner.store, vec![feedback(1, json!({}))]).await;
     owner.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
@@ -203,7 +203,7 @@ pub(crate) async fn events_from_before_a_trigger_do_not_fire(place: Arc<Place>) 
     process.stop().await;
 }
 
-pub(crate) async fn what_no_wake_up_told_is_found(place: Arc<Place>) {
+pub(crate) async fn what_no_wake_up_told_is_found(place: Arc<TestStore>) {
     let process = Process::matching(&place, quick()).await;
     process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();
     append(&process.store, vec![feedback(1, json!({}))]).await;
@@ -216,7 +216,7 @@ pub(crate) async fn what_no_wake_up_told_is_found(place: Arc<Place>) {
     process.stop().await;
 }
 
-pub(crate) async fn an_organization_matches_its_own_stream(place: Arc<Place>) {
+pub(crate) async fn an_organization_matches_its_own_stream(place: Arc<TestStore>) {
     let process = Process::matching(&place, quick()).await;
     let (mine, theirs) = (TenantId::random(), TenantId::random());
     let conditions =
@@ -239,7 +239,7 @@ pub(crate) async fn an_organization_matches_its_own_stream(place: Arc<Place>) {
     process.stop().await;
 }
 
-pub(crate) async fn many_matches_of_one_event_are_all_written(place: Arc<Place>) {
+pub(crate) async fn many_matches_of_one_event_are_all_written(place: Arc<TestStore>) {
     let owner = Process::idle(&place).await;
     for _ in 0..3 {
         let tenant = TenantId::random();
@@ -254,7 +254,7 @@ pub(crate) async fn many_matches_of_one_event_are_all_written(place: Arc<Place>)
     process.stop().await;
 }
 
-pub(crate) async fn no_event_is_blamed_for_a_store_that_is_slow(place: Arc<Place>) {
+pub(crate) async fn no_event_is_blamed_for_a_store_that_is_slow(place: Arc<TestStore>) {
     let config = MatchingConfig { step_secs_max: 1, tries_max: 2, ..quick() };
     let process = Process::matching(&place, config).await;
     process.handle.create(TenantId::random(), input(json!([]))).await.unwrap();

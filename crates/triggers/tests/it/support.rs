@@ -6,15 +6,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_deliveries::{ActionRules, ActionScope, SealedConfig};
 use bowline_runtime::{Shutdown, SystemClock, Tasks};
 use bowline_store::{
     ActionRecord, JobFilter, JobRecord, JobState, LineStore, PostgresConfig, PostgresStore, SqliteConfig,
     SqliteStore,
 };
-use bowline_triggers::{
-    ActionOwner, ActionRules, Config, Dependencies, FieldProblem, Handle, MatchingConfig, SealedConfig,
-    Service,
-};
+use bowline_triggers::{Config, Dependencies, FieldProblem, Handle, MatchingConfig, Service};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
@@ -34,7 +32,7 @@ pub(crate) enum Engine {
 
 /// Where the stores of one test live.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum TestStore {
     Folder(TempDir),
     Database { server: String, name: String },
 }
@@ -42,12 +40,12 @@ pub(crate) enum Place {
 /// Runs a test on an engine of its own place.
 pub(crate) fn run<F, T>(engine: Engine, test: F)
 where
-    F: FnOnce(Arc<Place>) -> T,
+    F: FnOnce(Arc<TestStore>) -> T,
     T: Future<Output = ()> + Send + 'static,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let place = Arc::new(Place::new(engine).await);
+        let place = Arc::new(TestStore::new(engine).await);
         let deadline = Duration::from_secs(TEST_SECS_MAX);
         let ended = tokio::spawn(tokio::time::timeout(deadline, test(Arc::clone(&place)))).await;
         place.remove().await;
@@ -69,7 +67,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl Fn
     assert!(in_time.is_ok(), "it must come soon: {what}");
 }
 
-impl Place {
+impl TestStore {
     async fn new(engine: Engine) -> Self {
         match engine {
             Engine::Sqlite => Self::Folder(tempfile::tempdir().unwrap()),
@@ -148,21 +146,21 @@ struct Actions;
 impl ActionRules for Actions {
     fn check(
         &self,
-        _: ActionOwner<'_>,
+        _: ActionScope<'_>,
         action_type: &str,
         config: &Value,
         _: Option<&ActionRecord>,
     ) -> Vec<FieldProblem> {
         match (action_type, config.get("url")) {
             ("rest", Some(_)) => Vec::new(),
-            ("rest", None) => vec![FieldProblem::new("url", "is missing")],
+            ("rest", None) => vec![FieldProblem::new("config.url", "is missing")],
             _ => vec![FieldProblem::new("action_type", "takes rest")],
         }
     }
 
     fn seal(
         &self,
-        _: ActionOwner<'_>,
+        _: ActionScope<'_>,
         _: Uuid,
         config: &Value,
         _: Option<&ActionRecord>,
@@ -189,12 +187,12 @@ pub(crate) fn quick() -> MatchingConfig {
 
 impl Process {
     /// One that only answers.
-    pub(crate) async fn idle(place: &Place) -> Self {
+    pub(crate) async fn idle(place: &TestStore) -> Self {
         Self::on(place.open().await, MatchingConfig::default())
     }
 
     /// One that matches.
-    pub(crate) async fn matching(place: &Place, matching: MatchingConfig) -> Self {
+    pub(crate) async fn matching(place: &TestStore, matching: MatchingConfig) -> Self {
         Self::start(place.open().await, matching)
     }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use bowline_triggers::{BacktestQuery, EventRef, Rule, TriggerError};
+use bowline_triggers::{BacktestQuery, EventRef, Missing, Rule, TriggerError};
 use bowline_types::{EventId, TenantId};
 use serde_json::json;
 
 use crate::events::{append, chain, feedback, payload, retraction};
 use crate::handle::input;
-use crate::support::{Place, Process};
+use crate::support::{Process, TestStore};
 
-pub(crate) async fn a_dry_run_says_why(place: Arc<Place>) {
+pub(crate) async fn a_dry_run_says_why(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let (handle, tenant) = (&process.handle, TenantId::random());
     let rule = input(json!([
@@ -40,11 +40,11 @@ pub(crate) async fn a_dry_run_says_why(place: Arc<Place>) {
     assert_eq!(failed, ["created_at"], "the trigger came later");
     let unknown = EventRef::Stored { stream: Some(chain()), event_id: EventId::random() };
     let refused = handle.dry_run(tenant, Rule::Stored(made.id), unknown).await;
-    assert!(matches!(refused, Err(TriggerError::Absent("event"))));
+    assert!(matches!(refused, Err(TriggerError::Absent(Missing::Event))));
     assert!(process.jobs(None).await.is_empty());
 }
 
-pub(crate) async fn a_back_test_finds_every_time(place: Arc<Place>) {
+pub(crate) async fn a_back_test_finds_every_time(place: Arc<TestStore>) {
     let process = Process::idle(&place).await;
     let (handle, tenant) = (&process.handle, TenantId::random());
     let mut events: Vec<_> = (0..700_u128)

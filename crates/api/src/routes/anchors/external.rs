@@ -5,7 +5,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use bowline_store::{CommitmentRecord, ReportOutcome, ReportedAnchor};
+use bowline_anchor::tables::{ReportOutcome, ReportedAnchor};
+use bowline_store::CommitmentRecord;
 use bowline_types::{BatchId, Code, EvmHash};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -4,7 +4,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use bowline_store::{AnchorFilter, AnchorRow, AnchorSend, AnchorTransaction, Permission, SendState};
+use bowline_anchor::tables::{AnchorFilter, AnchorRow, AnchorSend, AnchorTransaction, SendState};
+use bowline_store::Permission;
 use bowline_types::{BatchId, EvmHash, StoreId, StreamId, TenantId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};

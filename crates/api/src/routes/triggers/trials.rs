@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::extract::State;
 use bowline_store::Permission;
-use bowline_triggers::{BacktestQuery, EventRef, Rule, TestSend, TriggerInput};
+use bowline_triggers::{BacktestQuery, EventRef, Rule, TestSend, TriggerError, TriggerInput, trigger_owner};
 use bowline_types::{Code, EventId, StoreId, StreamId, TenantId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -154,8 +154,9 @@ pub(in crate::routes) async fn test(
     Written(Trial { event }): Written<Trial>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = member.of_trigger(&api, Permission::Write, trigger_id).await?;
-    let test = TestSend::Stored { trigger_id, action_id };
-    let attempt = api.deliveries.test_send(organization, test, event).await?;
+    let test = TestSend::Stored { owner: trigger_owner(trigger_id), action_id };
+    let sent = api.deliveries.test_send(organization, test, event).await;
+    let attempt = sent.map_err(TriggerError::from)?;
     tracing::info!(component = "api", %trigger_id, %action_id, by = member.who(), "Action tested");
     Ok(data(attempt))
 }
