@@ -1,7 +1,7 @@
 //! Rules over the line, and what they set off.
 //!
 //! `rules` says what a trigger may be and when it holds; `matching` follows the line and writes jobs; `delivery` carries
-//! them out. They meet in the store and nowhere else: each may run in a process of its own.
+//! them out. They meet in the store and nowhere else: each may run in a process of its own. `routes` offers them over HTTP.
 
 mod actions;
 mod chapters;
@@ -15,6 +15,7 @@ mod input;
 mod matching;
 mod metrics;
 mod problem;
+pub mod routes;
 mod rules;
 mod service;
 

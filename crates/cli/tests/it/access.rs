@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bowline_api::{TokenClaims, sign_token};
+use bowline_http::{TokenClaims, sign_token};
 use bowline_types::{AgentId, Secret, StoreId, TenantId};
 use serde_json::{Value, json};
 
