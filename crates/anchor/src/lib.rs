@@ -2,7 +2,7 @@
 //!
 //! [`Service`] is the anchoring process: one at a time for a store, it sends pending commitments to a contract, follows
 //! its transactions until they are final, and marks the commitments then. [`Handle`] is everything that others may
-//! do with anchors. This crate knows no HTTP server and no SQL, and it trusts no endpoint with more than words: what
+//! do with anchors, and [`routes`] offers it over HTTP. This crate knows no SQL, and it trusts no endpoint with more than words: what
 //! is on the chain is decided by the contract, what was sent by the store.
 
 pub mod abi;
@@ -18,6 +18,7 @@ mod handle;
 mod metrics;
 mod plan;
 mod registry;
+pub mod routes;
 mod send;
 mod service;
 mod setback;

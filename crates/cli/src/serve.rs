@@ -96,7 +96,7 @@ pub(crate) fn start_failed(error: bowline_node::Error) -> Failure {
         bowline_node::Error::Open(_) | bowline_node::Error::Store(_) => {
             "check store.url (DATABASE_URL), that the database runs, and `bowline migrate`"
         }
-        bowline_node::Error::Api(_) => {
+        bowline_node::Error::Http(_) => {
             "choose another address with --port or --host, or stop what listens there"
         }
         bowline_node::Error::Data(DataError::NotShared(_)) => {

@@ -2,7 +2,7 @@
 //!
 //! [`Service`] is the indexing process: for each chain that it holds the lease of, it reads what the checkpoint does
 //! not cover yet, decodes and signs it, and writes it in one transaction with the next checkpoint. What a chain takes
-//! back is taken back on the line by a further event. This crate knows no SQL and no HTTP server, and it believes no
+//! back is taken back on the line by a further event. [`routes`] tells of it over HTTP. This crate knows no SQL, and it believes no
 //! endpoint alone: an answer is bound to the blocks that it was asked for, and a fork must be seen twice.
 
 mod abi;
@@ -22,6 +22,7 @@ mod networks;
 mod pipeline;
 mod place;
 mod range;
+pub mod routes;
 mod service;
 mod sign;
 mod value;

@@ -6,6 +6,7 @@
 
 mod appender;
 pub mod checks;
+mod commitment_json;
 mod commitments;
 mod committer;
 mod config;
@@ -23,6 +24,7 @@ mod service;
 mod verifier;
 
 pub use appender::{AppendError, Appender};
+pub use commitment_json::commitment_json;
 pub use commitments::{CommitError, CommitRange, Commitments, ProofAnswer, ProveError};
 pub use config::{AutoCommit, CommitmentPolicy, Config, DeadLetterConfig};
 pub use corrections::{CORRECTION_REASON_CHARS_MAX, CommitmentCheck, CorrectError, Correction};

@@ -1,7 +1,8 @@
 //! Triggers: rules over the line's events, and the jobs that follow from them.
 //!
 //! `rules` says what a trigger may be and when it holds; `matching` follows the line and writes jobs, which
-//! `bowline-deliveries` delivers. They meet in the store and nowhere else: each may run in a process of its own.
+//! `bowline-deliveries` delivers. They meet in the store and nowhere else: each may run in a process of its own. `routes`
+//! offers them over HTTP.
 
 mod chapters;
 pub mod checks;
@@ -12,6 +13,7 @@ mod input;
 mod matching;
 mod metrics;
 mod owners;
+pub mod routes;
 mod rules;
 mod service;
 mod template_names;

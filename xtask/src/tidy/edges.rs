@@ -24,6 +24,7 @@ const TYPES: &str = "bowline-types";
 const VES: &str = "bowline-ves";
 const RUNTIME: &str = "bowline-runtime";
 const STORE: &str = "bowline-store";
+const HTTP: &str = "bowline-http";
 const EVM: &str = "bowline-evm";
 const LINE: &str = "bowline-line";
 const SCHEMAS: &str = "bowline-schemas";
@@ -31,7 +32,7 @@ const DELIVERIES: &str = "bowline-deliveries";
 const ANCHOR: &str = "bowline-anchor";
 const INDEXER: &str = "bowline-indexer";
 const TRIGGERS: &str = "bowline-triggers";
-const API: &str = "bowline-api";
+const GATEWAY: &str = "bowline-gateway";
 const NODE: &str = "bowline-node";
 const CLI: &str = "bowline-cli";
 
@@ -43,29 +44,31 @@ const LAYERS: &[Row] = &[
     Row { name: STORE, layer: 1, may_use: &[TYPES, VES, RUNTIME] },
     Row { name: PROJECTION, layer: 1, may_use: &[TYPES, RUNTIME, STORE] },
     Row { name: CONFORMANCE, layer: 1, may_use: &[TYPES, VES, STORE] },
+    Row { name: HTTP, layer: 1, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: EVM, layer: 1, may_use: &[TYPES, RUNTIME] },
     Row { name: LINE, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: SCHEMAS, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE] },
     Row { name: DELIVERIES, layer: 2, may_use: &[TYPES, VES, RUNTIME, STORE, LINE] },
-    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, EVM, LINE] },
-    Row { name: INDEXER, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, EVM, LINE] },
-    Row { name: TRIGGERS, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, LINE, DELIVERIES] },
+    Row { name: ANCHOR, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, HTTP, EVM, LINE] },
+    Row { name: INDEXER, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, PROJECTION, HTTP, EVM, LINE] },
+    Row { name: TRIGGERS, layer: 3, may_use: &[TYPES, VES, RUNTIME, STORE, HTTP, LINE, DELIVERIES] },
     Row {
-        name: API,
+        name: GATEWAY,
         layer: 4,
-        may_use: &[TYPES, VES, RUNTIME, STORE, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS],
+        may_use: &[TYPES, VES, RUNTIME, STORE, HTTP, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS],
     },
     Row {
         name: NODE,
         layer: 5,
         may_use: &[
-            TYPES, VES, RUNTIME, STORE, EVM, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, API,
+            TYPES, VES, RUNTIME, STORE, HTTP, EVM, LINE, SCHEMAS, DELIVERIES, ANCHOR, INDEXER, TRIGGERS,
+            GATEWAY,
         ],
     },
     Row {
         name: CLI,
         layer: 6,
-        may_use: &[TYPES, VES, RUNTIME, STORE, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, API, NODE],
+        may_use: &[TYPES, VES, RUNTIME, STORE, HTTP, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, NODE],
     },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];
@@ -187,7 +190,7 @@ fn check_pure(crates: &[Crate]) -> Vec<Finding> {
                 &krate.manifest,
                 krate.line_of(name),
                 format!("{} must not depend on {name}", krate.name),
-                "keep HTTP in bowline-api and SQL in bowline-store",
+                "keep HTTP in bowline-http and SQL in bowline-store",
             ));
         }
     }
@@ -202,8 +205,9 @@ mod tests {
         Crate {
             name: name.to_owned(),
             manifest: format!("crates/{}/Cargo.toml", name.trim_start_matches("bowline-")),
-            manifest_text: "[dependencies]\naxum.workspace = true\nbowline-api = { path = \"../api\" }\n"
-                .to_owned(),
+            manifest_text:
+                "[dependencies]\naxum.workspace = true\nbowline-gateway = { path = \"../gateway\" }\n"
+                    .to_owned(),
             dependencies: dependencies.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),
         }
     }
@@ -239,11 +243,11 @@ mod tests {
         for kind in [DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development] {
             let mut crates = clean_workspace();
             let store = LAYERS.iter().position(|row| row.name == STORE).unwrap();
-            crates[store].dependencies.push((API.to_owned(), kind));
+            crates[store].dependencies.push((GATEWAY.to_owned(), kind));
             let findings = check_layers(&crates);
             assert_eq!(findings.len(), 1, "{kind:?}");
             assert_eq!((findings[0].path.as_str(), findings[0].line), ("crates/store/Cargo.toml", 3));
-            assert!(findings[0].what.ends_with("on bowline-api"), "{}", findings[0]);
+            assert!(findings[0].what.ends_with("on bowline-gateway"), "{}", findings[0]);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bowline_api::{TokenClaims, sign_token};
+use bowline_http::{TokenClaims, sign_token};
 use bowline_types::{AgentId, Secret, StoreId, TenantId};
 use serde_json::{Value, json};
 
@@ -17,6 +17,9 @@ use crate::site::Site;
 /// Paths that answer whoever asks; `/metrics` only on the node's own machine.
 const PUBLIC: [&str; 6] =
     ["/health", "/api/v1/health", "/ready", "/status", "/metrics", "/api/v1/sequencer/keys"];
+
+/// Paths of the indexer's own listener, which is public by design: it tells figures and takes nothing.
+const PUBLIC_OF_INDEXER: [&str; 3] = ["/health", "/ready", "/status"];
 
 const JWT_SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -53,6 +56,33 @@ pub(crate) async fn no_path_answers_a_stranger(site: Arc<Site>) {
     assert!(walked >= 20, "{walked}");
     for proxy in ["x-forwarded-for", "forwarded"] {
         refused(&stranger.with(proxy, "203.0.113.7").get("/metrics").await, 401, "missing_auth");
+    }
+}
+
+pub(crate) async fn no_path_of_another_listener_answers_a_stranger(site: Arc<Site>) {
+    let spec = site.node("data").env("INDEXER_STATUS_ADDRESS", "127.0.0.1:0").env("LOG_FORMAT", "json");
+    let node = spec.start().await;
+    let said = node.said();
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told: Vec<Value> =
+        lines.filter(|line| line.to_string().contains("Telling how far chains are")).collect();
+    let [line] = &told[..] else { panic!("{told:?}") };
+    let address = line["address"].as_str().or(line["fields"]["address"].as_str()).unwrap();
+    let beside = Api::new(&format!("http://{address}"));
+    let document = bowline_indexer::routes::status_routes().into_openapi();
+    let described = bowline_http::openapi::operations(&document).unwrap();
+    for operation in &described {
+        let answer = beside.ask(&operation.method, &operation.path, "").await;
+        let public = PUBLIC_OF_INDEXER.contains(&operation.path.as_str());
+        assert_eq!(answer.status, if public { 200 } else { 401 }, "{operation:?}: {}", answer.text);
+        assert_eq!(operation.is_public, public, "{operation:?}");
+    }
+    assert_eq!(described.len(), PUBLIC_OF_INDEXER.len(), "{described:?}");
+    // Nothing else answers there: neither the paths of the main address nor another method.
+    for (method, path, status) in
+        [("GET", "/metrics", 404), ("GET", "/openapi.json", 404), ("POST", "/status", 405)]
+    {
+        assert_eq!(beside.ask(method, path, "").await.status, status, "{method} {path}");
     }
 }
 

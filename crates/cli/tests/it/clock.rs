@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bowline_api::{TokenClaims, sign_token};
+use bowline_http::{TokenClaims, sign_token};
 use bowline_types::{Secret, Timestamp};
 use bowline_ves::{Receipt, TrustedKeys, verify_export};
 use serde_json::json;

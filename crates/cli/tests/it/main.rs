@@ -206,6 +206,7 @@ tests! { Sqlite:
     }
     access {
         no_path_answers_a_stranger,
+        no_path_of_another_listener_answers_a_stranger,
         the_bootstrap_key_works_in_every_spelling,
         api_keys_stay_within_their_scope,
         tokens_are_taken_for_what_they_say,

@@ -50,7 +50,7 @@ pub struct Config {
     /// The payloads' schemas.
     pub schemas: bowline_schemas::Config,
     /// The gateway.
-    pub api: bowline_api::Config,
+    pub api: bowline_gateway::Config,
     /// Logs.
     pub log: LogConfig,
     /// Backups of the store.
@@ -73,7 +73,7 @@ impl Default for Config {
             indexer: bowline_indexer::Config::default(),
             triggers: bowline_triggers::Config::default(),
             schemas: bowline_schemas::Config::default(),
-            api: bowline_api::Config::default(),
+            api: bowline_gateway::Config::default(),
             log: LogConfig::default(),
             backup: BackupConfig::default(),
             drain_secs_max: 25,

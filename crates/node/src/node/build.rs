@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bowline_anchor::AnchorChapters;
-use bowline_api::{Drain, Serves};
 use bowline_deliveries::DeliveryChapters;
+use bowline_gateway::{Drain, Serves};
 use bowline_line::explain::{ChapterSource, LineChapters};
 use bowline_line::{AutoCommit, PayloadCheck};
 use bowline_runtime::{Clock, SystemClock};
@@ -77,9 +77,9 @@ impl Node {
         let chains = Chains::build(&config, &data, &handle).await?;
         let reactions = Reactions::build(&config, &data, &handle).await?;
         let drain = Drain::default();
-        let gateway = bowline_api::Service::build(
+        let gateway = bowline_gateway::Service::build(
             config.api,
-            bowline_api::Dependencies {
+            bowline_gateway::Dependencies {
                 line: handle.clone(),
                 schemas,
                 anchors: anchoring.clone(),

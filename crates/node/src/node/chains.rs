@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_api::ChainWindow;
+use bowline_indexer::routes::StatusListener;
 use bowline_runtime::Tasks;
 
 use super::Error;
@@ -14,7 +14,7 @@ use crate::data::DataFolder;
 pub(super) struct Chains {
     service: bowline_indexer::Service,
     pub(super) handle: bowline_indexer::Handle,
-    window: Option<ChainWindow>,
+    status: Option<StatusListener>,
 }
 
 impl Chains {
@@ -34,11 +34,11 @@ impl Chains {
             },
         )
         .map_err(|problem| ConfigError::Problems(vec![problem]))?;
-        let window = match config.indexer.status_address.filter(|_| config.roles.has(Role::Indexer)) {
-            Some(address) => Some(ChainWindow::bind(address, handle.clone()).await?),
+        let status = match config.indexer.status_address.filter(|_| config.roles.has(Role::Indexer)) {
+            Some(address) => Some(StatusListener::bind(address, handle.clone()).await?),
             None => None,
         };
-        Ok(Self { service, handle, window })
+        Ok(Self { service, handle, status })
     }
 
     /// Starts it, if that is a role of this process.
@@ -47,8 +47,8 @@ impl Chains {
             return;
         }
         self.service.spawn(tasks);
-        if let Some(window) = self.window {
-            tasks.spawn("indexer status", window.run(tasks.shutdown().clone()));
+        if let Some(status) = self.status {
+            tasks.spawn("indexer status", status.run(tasks.shutdown().clone()));
         }
     }
 }

@@ -25,9 +25,9 @@ pub enum Error {
     /// Metrics.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The gateway.
+    /// A listener.
     #[error(transparent)]
-    Api(#[from] bowline_api::Error),
+    Http(#[from] bowline_http::Error),
     /// A task that must not end ended.
     #[error(transparent)]
     Task(#[from] TaskError),

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_api::Drain;
+use bowline_gateway::Drain;
 use bowline_runtime::{MetricsHandle, Shutdown, TaskError, Tasks};
 use bowline_store::LineStore;
 
@@ -51,7 +51,7 @@ struct Parts {
     chains: Chains,
     reactions: Reactions,
     disk: DiskWatch,
-    gateway: bowline_api::Service,
+    gateway: bowline_gateway::Service,
 }
 
 impl Node {
