@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what the release binary does, in figures. `bench ingest`: how many signed events a second one node takes, on each store.
 //!
-//! It builds the release binary, runs a fresh node for each store, drives it with the load generator in a
+//! It builds the release binary, runs a fresh node for each store, drives it with the load generator `bowline-bench` in a
 //! process of its own, and compares each rate to R, the rate at which one core does nothing but verify
 //! signatures. It publishes no number without the settings and the machine that it was measured with. A quick
 //! run is for trying things out, a comparison for judging a change: they write to a file only if told to.

@@ -13,8 +13,8 @@ mod status;
 use bowline_types::BatchId;
 use clap::{Args, Subcommand};
 
-use crate::context::Context;
-use crate::exit::Outcome;
+use crate::terminal::context::Context;
+use crate::terminal::exit::Outcome;
 
 const PATH: [&str; 3] = ["api", "v1", "anchors"];
 

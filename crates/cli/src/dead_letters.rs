@@ -3,18 +3,17 @@
 //! The procedure is: list them, look at one, mend the cause, retry; what is taken is no letter any more. Refuses to
 //! retry or delete everything without being told so.
 
+use bowline_client::{Call, Client, answers};
 use bowline_types::LetterId;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::answers;
-use crate::args::StreamArgs;
-use crate::client::{Call, Client};
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{output, progress};
+use crate::terminal::args::StreamArgs;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::{output, progress};
 
 const PATH: [&str; 3] = ["api", "v1", "dead-letters"];
 

@@ -12,12 +12,14 @@ mod evidence;
 mod feed;
 mod own_node;
 mod receiver;
+mod reputation;
 mod sources;
 mod told;
 mod triggers;
 
 use std::path::PathBuf;
 
+use bowline_client::Client;
 use bowline_line::AutoCommit;
 use bowline_node::Config;
 use bowline_runtime::{Clock, SystemClock};
@@ -25,15 +27,13 @@ use bowline_types::{StoreId, StreamId, TenantId};
 use clap::Args;
 use serde_json::json;
 
-use crate::client::Client;
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
-use crate::serve::stop_signal;
+use crate::operate::serve::stop_signal;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
-use anchored::Anchored;
-pub(crate) use anchored::DevChain;
-pub(crate) use dev_node::DevNode;
+use anchored::{Anchored, DevChain};
+use dev_node::DevNode;
 use evidence::Evidence;
 use feed::Fed;
 use own_node::OwnNode;

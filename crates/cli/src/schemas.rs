@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use bowline_client::{Call, answers};
 use bowline_types::{SchemaId, TenantId};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -12,11 +13,9 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::answers;
-use crate::client::Call;
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 use crate::verify::read_document;
 
 /// `bowline schemas`.

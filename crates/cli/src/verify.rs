@@ -17,8 +17,8 @@ use bowline_ves::{Envelope, Hash, event_signing_hash};
 use clap::Subcommand;
 use serde::Deserialize;
 
-use crate::context::{Context, block_on};
-use crate::exit::{Failure, Outcome};
+use crate::terminal::context::{Context, block_on};
+use crate::terminal::exit::{Failure, Outcome};
 
 /// Bytes that a proof, a receipt or an event may have.
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;

@@ -11,6 +11,7 @@ pub use place::{Engine, Place, run, run_with, soon, until};
 
 /// Makes tests of async functions that take an `Arc<Place>`: `conformance! { SCHEMA; file { name, name, } }`, once on each
 /// engine. `SCHEMA` is an expression for the tables that the store has.
+#[allow(clippy::crate_in_macro_def, reason = "the tests are functions of the crate that calls it")]
 #[macro_export]
 macro_rules! conformance {
     ($schema:expr; $($file:ident { $($name:ident,)* })*) => {

@@ -2,6 +2,7 @@
 //! process is killed: then the input of the shell around it closes. Nothing here waits without a deadline.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -41,10 +42,10 @@ pub struct Refusal {
     pub data: Option<String>,
 }
 
-/// A running anvil; dropping it ends it.
+/// A running anvil; dropping it ends it, if it was started here.
 #[derive(Debug)]
 pub struct Anvil {
-    shell: Child,
+    shell: Option<Child>,
     url: String,
     http: reqwest::Client,
 }
@@ -55,6 +56,11 @@ impl Anvil {
     pub fn start(arguments: &[&str]) -> Self {
         let program = std::env::var_os(PROGRAM);
         let program = program.unwrap_or_else(|| panic!("{PROGRAM} is not set: run `cargo xtask test`"));
+        Self::of(Path::new(&program), arguments)
+    }
+
+    /// The same with this program.
+    pub fn of(program: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", GUARD]).arg(program).args(["--port", "0"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -63,13 +69,19 @@ impl Anvil {
         let stdout = shell.stdout.take().unwrap();
         std::thread::spawn(move || read_log(stdout, &sender));
         let url = receiver.recv_timeout(Duration::from_secs(START_SECS_MAX));
-        // An error means that another test of this process was first.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(CALL_SECS_MAX));
-        let mut anvil = Self { shell, url: String::new(), http: http.build().unwrap() };
+        let mut anvil = Self::at("");
+        anvil.shell = Some(shell);
         // Only now, so that an anvil which does not listen is ended as well.
         anvil.url = url.expect("anvil does not listen");
         anvil
+    }
+
+    /// One that runs already, at this address, and goes on running.
+    pub fn at(url: &str) -> Self {
+        // An error means that another test of this process was first.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(CALL_SECS_MAX));
+        Self { shell: None, url: url.to_owned(), http: http.build().unwrap() }
     }
 
     /// Such as `http://127.0.0.1:40000`.
@@ -119,8 +131,10 @@ impl Anvil {
 
 impl Drop for Anvil {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        drop(self.shell.wait());
+        if let Some(shell) = &mut self.shell {
+            drop(shell.stdin.take());
+            drop(shell.wait());
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! `cargo xtask bench anchor`: commitments a second that get on a chain, and their gas, with a real EVM node on this
-//! machine. The binary measures; this starts it with the node's program and writes down what it found.
+//! machine. The load generator measures; this starts it with the node's program and writes down what it found.
 
 use std::fmt::Write as _;
 use std::path::Path;

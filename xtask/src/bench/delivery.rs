@@ -1,5 +1,5 @@
 //! Deliveries in figures: one process that takes events and matches them, two that deliver, PostgreSQL and Redis, all on
-//! this machine. The binary appends, receives and measures.
+//! this machine. The load generator appends, receives and measures.
 
 use std::net::TcpStream;
 use std::path::Path;

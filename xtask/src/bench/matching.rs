@@ -1,5 +1,5 @@
 //! Matching in figures: how many events a second one core holds against many triggers, and against ten times as many.
-//! The binary makes the triggers and the events, counts the matches and measures.
+//! The load generator makes the triggers and the events, counts the matches and measures.
 
 use std::fmt::Write as _;
 

@@ -247,7 +247,7 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::new(Facts {
             command: "cargo xtask bench ingest".to_owned(),
-            generator: "bowline bench".to_owned(),
+            generator: "bowline-bench".to_owned(),
             machine: "2 cores, Some Processor, data on ext4".to_owned(),
             postgres: "postgres (PostgreSQL) 15.1: fsync=on".to_owned(),
             timing: Timing { seconds: 8, warmup_secs: 2 },
@@ -277,7 +277,7 @@ mod tests {
              - Each row: 8 s after a warm-up of 2 s; load generator, node and store share the machine\n\
              - R: 20000 strict Ed25519 verifications/s on one core (19000 before, 21000 after)\n\
              - Peak memory of the node on sqlite: 64 MiB\n\
-             - One caller without a server, a transaction an event, on sqlite: 1800 events/s (`bowline bench writer`)\n\n\
+             - One caller without a server, a transaction an event, on sqlite: 1800 events/s (`bowline-bench writer`)\n\n\
              | store | batch | connections | streams | sent/s | events/s | ratio to R | p50 ms | p99 ms | errors |\n\
              | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n\
              | sqlite | 100 | 16 | 1 | all | 15000 | 0.75 | 8.12 | 20.00 | 1 |\n\n\

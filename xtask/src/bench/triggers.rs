@@ -1,4 +1,4 @@
-//! `cargo xtask bench triggers`: from a chain's logs to deliveries, in figures. The binary measures; this starts it
+//! `cargo xtask bench triggers`: from a chain's logs to deliveries, in figures. The load generator measures; this starts it
 //! with the chain, Redis and the peer, Ponder, which indexes the same contract on the same chain in the same run.
 
 use std::fmt::Write as _;

@@ -34,7 +34,9 @@ const INDEXER: &str = "bowline-indexer";
 const TRIGGERS: &str = "bowline-triggers";
 const GATEWAY: &str = "bowline-gateway";
 const NODE: &str = "bowline-node";
+const CLIENT: &str = "bowline-client";
 const CLI: &str = "bowline-cli";
+const BENCH: &str = "bowline-bench";
 
 const LAYERS: &[Row] = &[
     Row { name: TYPES, layer: 0, may_use: &[] },
@@ -65,10 +67,21 @@ const LAYERS: &[Row] = &[
             GATEWAY,
         ],
     },
+    Row { name: CLIENT, layer: 6, may_use: &[TYPES, VES] },
     Row {
         name: CLI,
         layer: 6,
-        may_use: &[TYPES, VES, RUNTIME, STORE, HTTP, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, NODE],
+        may_use: &[
+            TYPES, VES, RUNTIME, STORE, HTTP, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, NODE, CLIENT,
+        ],
+    },
+    Row {
+        name: BENCH,
+        layer: 6,
+        may_use: &[
+            TYPES, VES, RUNTIME, STORE, EVM, LINE, DELIVERIES, ANCHOR, INDEXER, TRIGGERS, NODE, CLIENT,
+            NEIGHBOURS,
+        ],
     },
     Row { name: "xtask", layer: 6, may_use: &[] },
 ];

@@ -16,8 +16,14 @@ const SHORT_HEAD_LINES_MAX: usize = 100;
 const LONG: &[(&str, &str)] = &[];
 
 /// Where the process environment may be read, besides tests.
-const ENVIRONMENT_READERS: [&str; 5] =
-    ["crates/node/src/config/", "crates/node/src/config.rs", "crates/cli/", "xtask/", "crates/neighbours/"];
+const ENVIRONMENT_READERS: [&str; 6] = [
+    "crates/node/src/config/",
+    "crates/node/src/config.rs",
+    "crates/cli/",
+    "xtask/",
+    "crates/neighbours/",
+    "crates/conformance/",
+];
 
 /// Every Rust file opens with `//!`, and a file of some length says more than one line.
 pub(super) fn heads(repo: &Repo) -> Vec<Finding> {

@@ -2,18 +2,17 @@
 //!
 //! Each makes one call. Refuses to retry every stream, or to change the contract, without being told so.
 
+use bowline_client::{Call, answers};
 use bowline_types::{BatchId, EvmAddress, EvmHash, StreamId};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{One, PATH};
-use crate::answers;
-use crate::args::StreamArgs;
-use crate::client::Call;
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::terminal::args::StreamArgs;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// `bowline anchors retry`.
 #[derive(Debug, Args)]

@@ -13,10 +13,10 @@ use bowline_types::{EvmAddress, Secret};
 use clap::Args;
 use serde_json::json;
 
-use crate::chain;
-use crate::context::{Context, until_interrupted};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::chains::endpoint;
+use crate::terminal::context::{Context, until_interrupted};
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 use crate::verify::read_document;
 
 /// The environment variable of the private key.
@@ -60,7 +60,7 @@ pub(crate) struct Options {
 pub(super) async fn run(context: &Context, options: Options) -> Outcome {
     context.refuse_curl()?;
     let wallet = wallet(options.private_key_file.as_deref())?;
-    let rpc = chain::connect(options.rpc_url.as_deref())?;
+    let rpc = endpoint::connect(options.rpc_url.as_deref())?;
     let sender = wallet.address();
     let deployment = Deployment {
         chain_id: options.chain_id,
@@ -153,7 +153,7 @@ fn report(
         ("gas", deployed.gas_used.to_string()),
         ("cost", deployed.cost_ether().map_or_else(|| "-".to_owned(), |cost| format!("{cost} ether"))),
     ])?;
-    let urls = chain::shown(options.rpc_url.as_deref().unwrap_or_default());
+    let urls = endpoint::shown(options.rpc_url.as_deref().unwrap_or_default());
     output::talk(&format!(
         "\nA node anchors there with\n  L2_RPC_URL={urls}\n  L2_CHAIN_ID={chain_id}\n  SET_REGISTRY_ADDRESS={}\n  \
          SEQUENCER_PRIVATE_KEY=(the key of {committer})",
@@ -180,6 +180,6 @@ fn failed(error: DeployError) -> Failure {
         }
         DeployError::Reverted(_) => Failure::no(text).next("look the transaction up at the chain to see why"),
         DeployError::NotAsAsked { .. } => Failure::no(text).next("do not use what stands there; try again"),
-        DeployError::Rpc(error) => chain::failed(&error),
+        DeployError::Rpc(error) => endpoint::failed(&error),
     }
 }

@@ -2,18 +2,17 @@
 //!
 //! One page at a time, in the order of the chain; the curve is of that page. Refuses to judge whether it is quick enough.
 
+use bowline_client::{Call, answers};
 use bowline_types::{BatchId, EvmHash};
 use clap::Args;
 use serde::Deserialize;
 
 use super::PATH;
 use super::amounts::{short, sparkline};
-use crate::answers;
-use crate::args::StreamArgs;
-use crate::client::Call;
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::terminal::args::StreamArgs;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// Bars of the curve at most.
 const BARS_MAX: usize = 60;

@@ -2,16 +2,15 @@
 //!
 //! It tells what the node has written down; whether that is true is for `verify`.
 
+use bowline_client::{Call, answers};
 use bowline_types::{BatchId, EvmAddress, EvmHash};
 use serde::Deserialize;
 
 use super::amounts::{gwei, short};
 use super::{One, PATH};
-use crate::answers;
-use crate::client::Call;
-use crate::context::Context;
-use crate::exit::{Exit, Outcome};
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Outcome};
+use crate::terminal::output;
 
 #[derive(Debug, Deserialize)]
 struct Shown {

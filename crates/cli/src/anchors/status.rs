@@ -3,14 +3,13 @@
 //! Its exit code is for monitors: 1 as soon as something is in the way. Refuses to mend anything.
 
 use bowline_anchor::status::{Blocked, ChainState, Status, Trouble, UnderWay};
+use bowline_client::{Call, answers};
 
 use super::PATH;
 use super::amounts::{ether, gwei, seconds, short};
-use crate::answers;
-use crate::client::Call;
-use crate::context::Context;
-use crate::exit::{Exit, Outcome};
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Outcome};
+use crate::terminal::output;
 
 pub(super) async fn run(context: &Context) -> Outcome {
     let call = Call::get(&[&PATH[..], &["status"]].concat());

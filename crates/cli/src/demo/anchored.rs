@@ -8,6 +8,7 @@ use std::time::Duration;
 use bowline_anchor::deploy::{Deployed, Deployment, deploy};
 use bowline_anchor::verify::{Comparison, Source};
 use bowline_anchor::{Config, Wallet};
+use bowline_client::{Call, Client};
 use bowline_evm::Rpc;
 use bowline_types::{Secret, StreamId};
 use bowline_ves::ExportReport;
@@ -15,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::dev_node::{DEV_CHAIN, DevNode};
-use crate::chain;
-use crate::client::{Call, Client};
-use crate::exit::{Exit, Failure};
-use crate::{output, verify};
+use crate::chains::endpoint;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::output;
+use crate::verify;
 
 /// The first account of every development node; its key is in their manuals.
 const DEV_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -47,7 +48,7 @@ pub(crate) struct DevChain {
 impl DevChain {
     /// Puts a contract on a development node.
     pub(crate) async fn start(node: DevNode) -> Result<Self, Failure> {
-        let rpc = chain::connect(Some(node.url()))?;
+        let rpc = endpoint::connect(Some(node.url()))?;
         let wallet = Wallet::new(&Secret::new(DEV_KEY)).map_err(Failure::usage)?;
         let account = wallet.address();
         let deployment =

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use bowline_client::is_loopback;
 use reqwest::Url;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::client::is_loopback;
-use crate::exit::Failure;
+use crate::terminal::exit::Failure;
 
 /// The chain id of development nodes.
 pub(super) const DEV_CHAIN: u64 = 31_337;

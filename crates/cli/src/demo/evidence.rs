@@ -6,22 +6,21 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bowline_client::answers::{Head, Proof};
+use bowline_client::{Call, Client};
 use bowline_types::StreamId;
 use bowline_ves::{
     Commitment, Envelope, ExportError, ExportReport, Hash, InclusionProof, TrustedKeys, event_signing_hash,
     leaf_hash, verify_export,
 };
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::feed::Fed;
-use crate::answers::{Head, Proof};
-use crate::client::{Call, Client};
-use crate::context::Context;
-use crate::exit::{Exit, Failure};
-use crate::progress;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure};
+use crate::terminal::progress;
 
 /// What the demo shows in the end.
 #[derive(Debug)]
@@ -118,10 +117,8 @@ async fn export(
     let mut file = File::create(&path).map_err(refuse)?;
     let bar = progress::bytes(context.quiet(), None);
     bar.set_message("exporting");
-    let response = client.open(&Call::get(&["api", "v1", "ves", "export"]).stream(stream)).await?;
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| client.unreachable(&error))?;
+    let mut incoming = client.open(&Call::get(&["api", "v1", "ves", "export"]).stream(stream)).await?;
+    while let Some(chunk) = incoming.chunk().await? {
         file.write_all(&chunk).map_err(refuse)?;
     }
     bar.finish_and_clear();

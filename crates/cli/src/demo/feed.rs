@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use bowline_client::answers::Ingested;
+use bowline_client::{Call, Client};
 use bowline_runtime::{Clock, SystemClock};
 use bowline_types::{AgentId, EventId, StreamId};
 use bowline_ves::{Draft, SecretKey, sign_envelope};
@@ -13,11 +15,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::sources::{Happening, Source};
-use crate::answers::Ingested;
-use crate::client::{Call, Client};
-use crate::context::Context;
-use crate::exit::Failure;
-use crate::{output, progress};
+use crate::terminal::context::Context;
+use crate::terminal::exit::Failure;
+use crate::terminal::{output, progress};
 
 /// Events in one request.
 const BATCH_EVENTS: usize = 100;
@@ -116,7 +116,7 @@ async fn send(
 ) -> Result<Ingested, Failure> {
     // Signing a batch takes a millisecond or two.
     let body = tokio::task::block_in_place(|| sign(stream, agent, batch))?;
-    let call = Call::post_bytes(&["api", "v1", "ves", "events", "ingest"], body);
+    let call = Call::ingest(body);
     Ok(client.json(&call).await?)
 }
 

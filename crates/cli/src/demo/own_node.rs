@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bowline_client::{ApiKey, Client};
 use bowline_node::{Config, Node};
 use bowline_runtime::Shutdown;
 use reqwest::Url;
 use tokio::task::JoinHandle;
 
-use crate::client::{ApiKey, Client};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
-use crate::serve::start_failed;
+use crate::operate::serve::start_failed;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// What stopping may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ impl OwnNode {
         let secret = std::fs::read_to_string(&key_file)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", key_file.display())))?;
         let in_shell = format!("$(cat {})", key_file.display());
-        Client::new(self.url.clone(), Some(ApiKey { secret: secret.trim().to_owned(), in_shell }))
+        Ok(Client::new(self.url.clone(), Some(ApiKey::new(secret.trim()).in_shell(in_shell)))?)
     }
 
     /// Stops it, after the person has told so if it is to serve on.

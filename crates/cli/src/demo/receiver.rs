@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::exit::Failure;
+use crate::terminal::exit::Failure;
 
 /// Bytes of one webhook at most.
 const BODY_BYTES_MAX: usize = 1 << 20;

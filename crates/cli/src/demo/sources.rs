@@ -10,8 +10,8 @@ use bowline_ves::canonicalize;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
-use crate::append::lines::{Defaults, interpret};
-use crate::exit::Failure;
+use crate::line::append::lines::{Defaults, interpret};
+use crate::terminal::exit::Failure;
 
 /// The event stream of a real one-validator network, as its SSE endpoint sent it.
 const CASPER: &[u8] = include_bytes!("../../../../samples/casper-events.sse.gz");

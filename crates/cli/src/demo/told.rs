@@ -10,9 +10,9 @@ use super::dev_node::DEV_CHAIN;
 use super::own_node::OwnNode;
 use super::receiver::Received;
 use super::triggers::{Chain, Rated};
-use crate::context::Context;
-use crate::exit::Failure;
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::Failure;
+use crate::terminal::output;
 
 /// Everything that happened.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use bowline_client::{Call, Client};
 use bowline_indexer::ChainConfig;
 use bowline_node::Config;
 use bowline_runtime::Samples;
@@ -17,14 +18,13 @@ use tokio::time::timeout;
 use super::dev_node::{DEV_CHAIN, DevNode};
 use super::own_node::OwnNode;
 use super::receiver::{Received, Receiver};
+use super::reputation::{DevRpc, Mined};
 use super::told::Told;
 use super::{Options, SERVE_PORT, data_folder, unless_stopped};
-use crate::client::{Call, Client};
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::reputation::{DevRpc, Mined};
-use crate::serve::stop_signal;
-use crate::{output, progress};
+use crate::operate::serve::stop_signal;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::{output, progress};
 
 /// Scores below it set the trigger off.
 const THRESHOLD: u8 = 50;
@@ -179,7 +179,7 @@ fn trigger(receiver: &Receiver) -> Result<Call, Failure> {
             "method": "POST", "url": receiver.url(), "signing_secrets": [receiver.secret()],
         } }],
     });
-    Call::post(&["api", "v1", "triggers"], &body)
+    Ok(Call::post(&["api", "v1", "triggers"], &body)?)
 }
 
 async fn within<T>(problem: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

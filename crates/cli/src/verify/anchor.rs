@@ -12,10 +12,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::export;
-use crate::chain;
-use crate::context::{Context, until_interrupted};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::chains::endpoint;
+use crate::terminal::context::{Context, until_interrupted};
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// `bowline verify anchor`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, options: Options) -> Outcome {
         Failure::usage("no contract is named")
             .next("give its address with --contract, or set SET_REGISTRY_ADDRESS")
     })?;
-    let rpc = chain::connect(options.rpc_url.as_deref())?;
+    let rpc = endpoint::connect(options.rpc_url.as_deref())?;
     let (report, header) = tokio::task::block_in_place(|| export::check(context, &options.export))?;
     let source = Source { chain_id: options.chain_id, contract, confirmations: options.confirmations };
     let comparison = until_interrupted(against(&rpc, source, &report)).await?;
@@ -77,7 +77,7 @@ fn failed(error: VerifyError, report: &ExportReport) -> Failure {
         VerifyError::WrongChain { found, .. } => Failure::usage(text)
             .next(format!("give an endpoint of the chain with --rpc-url, or --chain-id {found} if you mean that one")),
         VerifyError::Moved(_) => Failure::new(Exit::Unreachable, text).next("try again"),
-        VerifyError::Registry(RegistryError::Rpc(error)) => chain::failed(&error),
+        VerifyError::Registry(RegistryError::Rpc(error)) => endpoint::failed(&error),
         VerifyError::Registry(_) => Failure::usage(text)
             .next("check --contract (SET_REGISTRY_ADDRESS), and that --rpc-url is of the chain that the contract is on"),
     }

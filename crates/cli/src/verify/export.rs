@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::is_stdin;
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{output, progress};
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::{output, progress};
 
 const READ_BYTES: usize = 1 << 20;
 /// Bytes of the first line that are looked at for its keys; the verifier reads the whole line anyway.

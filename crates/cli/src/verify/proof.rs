@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{EventFile, read_document};
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// `bowline verify proof`.
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{EventFile, read_document};
-use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::output;
+use crate::terminal::context::Context;
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::output;
 
 /// `bowline verify receipt`.
 #[derive(Debug, Args)]

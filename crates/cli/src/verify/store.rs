@@ -12,10 +12,10 @@ use bowline_types::{Secret, StoreId, StreamId, TenantId};
 use clap::Args;
 use serde_json::json;
 
-use crate::context::{Context, block_on, until_interrupted};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::serve::SettingsArgs;
-use crate::{output, progress};
+use crate::operate::serve::SettingsArgs;
+use crate::terminal::context::{Context, block_on, until_interrupted};
+use crate::terminal::exit::{Exit, Failure, Outcome};
+use crate::terminal::{output, progress};
 
 /// Findings that people are shown; JSON has all that were kept.
 const FINDINGS_SHOWN_MAX: usize = 50;

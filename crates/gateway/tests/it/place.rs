@@ -1,15 +1,17 @@
 //! A gateway on a free port, with every handle that it needs and none of the subsystems' tasks running.
+//! What a subsystem does is its own suite's business; here its routes only have to be there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_deliveries::Deliveries;
 use bowline_gateway::{Config, Dependencies, Drain, Serves, Service};
 use bowline_http::Error;
 use bowline_runtime::{Clock, Shutdown, SystemClock};
 use bowline_schemas::Registry;
 use bowline_store::{LineStore, SqliteConfig, SqliteStore};
-use bowline_triggers::{Deliveries, DeliveryConfig, DeliveryDependencies};
+use bowline_triggers::TriggerOwners;
 use bowline_types::{Limits, Secret};
 use bowline_ves::{SecretKey, SequencerSigner};
 use serde_json::Value;
@@ -135,11 +137,12 @@ fn dependencies(store: Arc<dyn LineStore>, drain: Drain, serves: Serves) -> Depe
 
 fn deliveries(store: &Arc<dyn LineStore>, clock: &Arc<dyn Clock>) -> Deliveries {
     Deliveries::build(
-        &DeliveryConfig::default(),
-        DeliveryDependencies {
+        &bowline_deliveries::Config::default(),
+        bowline_deliveries::Dependencies {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
             queue: None,
+            owners: vec![Arc::new(TriggerOwners::new(Arc::clone(store)))],
             secrets_key: [7; 32],
             instance: "test".to_owned(),
         },

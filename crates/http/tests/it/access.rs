@@ -1,4 +1,5 @@
 //! Authentication and rate limits with routes that any subsystem could have: their state is their own.
+//! Each refusal is read as a client reads it: status, code, headers.
 
 use axum::Router;
 use axum::extract::State;

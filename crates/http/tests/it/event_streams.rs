@@ -1,4 +1,5 @@
 //! Event streams: how many may be open, and how each end is told.
+//! A stream is read byte by byte, as a client without a library does.
 
 use std::time::Duration;
 

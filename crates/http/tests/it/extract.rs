@@ -1,4 +1,5 @@
 //! Query, path and body: what is refused, and with which code.
+//! The routes answer with what they were given, so that nothing else can be the cause.
 
 use axum::Router;
 use axum::routing::{get, post};

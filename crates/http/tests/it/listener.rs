@@ -1,4 +1,5 @@
 //! A listener on a free port with a store of its own, and the ways to ask it.
+//! It is a file of SQLite in a folder that goes with the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Binding, limits of connections and heads, and the drain.
+//! Connections are plain sockets, since a client would hide what is looked at.
 
 use std::time::{Duration, Instant};
 

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bowline_line::{AppendError, Config};
-use bowline_store::EventStore as _;
-use bowline_store::{AppendOutcome, AppendReport, LineStore, StoreError};
+use bowline_store::{AppendOutcome, AppendReport, EventStore as _, StoreError};
 use bowline_types::{Code, StreamId};
 use bowline_ves::{Rejection, VerifiedEvent};
 use tokio::task::JoinHandle;

@@ -4,10 +4,9 @@
 use std::sync::atomic::Ordering;
 
 use bowline_line::{AppendError, Verdicts};
-use bowline_store::EventStore as _;
 use bowline_store::{
-    AgentKeyName, AgentKeyRecord, AgentKeyStatus, ChangedKey, KeyChange, KeyRotation, KeyStore, LineStore,
-    RegisterKey, Retire, RotatedKey, StoreError, VerifiedBatch,
+    AgentKeyName, AgentKeyRecord, AgentKeyStatus, ChangedKey, EventStore as _, KeyChange, KeyRotation,
+    KeyStore, RegisterKey, Retire, RotatedKey, StoreError, VerifiedBatch,
 };
 use bowline_types::{Code, StreamId, Timestamp};
 use bowline_ves::{Draft, Envelope, SecretKey, sign_envelope};

@@ -2,17 +2,12 @@
 //!
 //! Events go in through the intake that the gateway uses; letters are read as an operator reads them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
-use bowline_line::{DeadLetterConfig, RetryOutcome};
-use bowline_runtime::Shutdown;
-use bowline_store::KeyStore as _;
+use bowline_line::RetryOutcome;
 use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, AppendOutcome, DeadLetter, LetterFilter, LetterOrder, LetterReason,
-    LetterStatus, LineStore, StoredEvent,
+    AgentKeyRecord, AgentKeyStatus, AppendOutcome, DeadLetter, KeyStore as _, LetterFilter, LetterOrder,
+    LetterReason, LetterStatus,
 };
 use bowline_types::{LetterId, StreamId};
 use bowline_ves::{Envelope, Rejection, SecretKey, sign_envelope};

@@ -3,8 +3,7 @@
 //! Proofs are made where tiles of 1,024 leaves begin and end, in trees just below, at and above that size.
 
 use bowline_line::ProveError;
-use bowline_store::EventStore as _;
-use bowline_store::{LineStore, ReadQuery};
+use bowline_store::{EventStore as _, ReadQuery};
 use bowline_types::{BatchId, Code, StreamId};
 use bowline_ves::leaf_hash;
 

@@ -35,13 +35,9 @@ pub(crate) struct TamperedStore {
     append_sizes: watch::Sender<Vec<usize>>,
     on_append: Hook<Vec<EventId>>,
     on_read: Hook<u64>,
-    /// Events of a page that are left out.
-    hidden: Mutex<Vec<u64>>,
     pub(crate) reads: AtomicUsize,
     /// How many times the streams were listed: once in each pass of a reconciler.
     pub(crate) listings: AtomicUsize,
-    /// How many further times a cursor is not moved.
-    pub(crate) stuck_cursors: AtomicUsize,
     pub(crate) key_look_ups: AtomicUsize,
     /// Whether every agent key has been revoked behind the line's back.
     pub(crate) revoked: AtomicBool,
@@ -69,10 +65,8 @@ impl TamperedStore {
             append_sizes: watch::Sender::default(),
             on_append: Hook::default(),
             on_read: Hook::default(),
-            hidden: Mutex::default(),
             reads: AtomicUsize::default(),
             listings: AtomicUsize::default(),
-            stuck_cursors: AtomicUsize::default(),
             key_look_ups: AtomicUsize::default(),
             revoked: AtomicBool::default(),
             keys_away: AtomicBool::default(),
@@ -112,11 +106,6 @@ impl TamperedStore {
     /// Looks at the first number of each read, and may refuse it.
     pub(crate) fn on_read(&self, hook: impl FnMut(u64) -> Option<StoreError> + Send + 'static) {
         *self.on_read.lock().unwrap() = Some(Box::new(hook));
-    }
-
-    /// Leaves these sequence numbers out of every page.
-    pub(crate) fn hide(&self, numbers: impl Into<Vec<u64>>) {
-        *self.hidden.lock().unwrap() = numbers.into();
     }
 }
 
@@ -168,10 +157,7 @@ impl EventStore for TamperedStore {
     async fn read(&self, query: ReadQuery) -> Result<Page, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         refusal(&self.on_read, query.from)?;
-        let mut page = self.store.read(query).await?;
-        let hidden = self.hidden.lock().unwrap();
-        page.events.retain(|event| !hidden.contains(&event.receipt.sequence_number));
-        Ok(page)
+        self.store.read(query).await
     }
 
     async fn event(&self, stream: StreamId, event_id: EventId) -> Result<Option<StoredEvent>, StoreError> {
@@ -238,10 +224,6 @@ impl CursorStore for TamperedStore {
     }
 
     async fn advance_cursor(&self, cursor: CursorRecord) -> Result<(), StoreError> {
-        let one_less = |count: usize| count.checked_sub(1);
-        if self.stuck_cursors.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
-            return Err(StoreError::Unavailable("for the test".to_owned()));
-        }
         self.store.advance_cursor(cursor).await
     }
 

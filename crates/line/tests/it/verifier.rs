@@ -5,9 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use bowline_line::Judged;
-use bowline_store::{
-    AgentKeyRecord, AgentKeyStatus, KeyChange, KeyStore, LineStore, RegisterKey, StoreError,
-};
+use bowline_store::{AgentKeyRecord, AgentKeyStatus, KeyChange, KeyStore, RegisterKey, StoreError};
 use bowline_types::{AgentId, StreamId};
 use bowline_ves::{Envelope, Hash, Payload, SecretKey, Signature, sign_envelope};
 
