@@ -1,4 +1,4 @@
-//! Dead letters on a running line: what is kept, what is not, and what a retry and a follower make of it.
+//! Dead letters on a running line: which events are kept, which are not, and how a retry ends.
 //!
 //! Events go in through the intake that the gateway uses; letters are read as an operator reads them.
 
