@@ -23,6 +23,9 @@ pub(crate) fn table<const N: usize>(
 ) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.map(str::to_uppercase)).add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     line(&table.trim_fmt())
 }
 
